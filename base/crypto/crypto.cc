@@ -1,0 +1,107 @@
+#include "base/crypto/crypto.h"
+
+#include <sodium.h>
+
+#include <cstdlib>
+
+namespace edgefleet::crypto {
+namespace {
+
+const unsigned char* Data(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+
+template <typename Container>
+unsigned char* Out(Container& bytes) {
+  return reinterpret_cast<unsigned char*>(bytes.data());
+}
+
+// libsodium asks for one initialization before its first use; without it nothing here is safe.
+void EnsureSodium() {
+  static const bool ready = sodium_init() >= 0;
+  if (!ready) std::abort();
+}
+
+}  // namespace
+
+struct Sha256Stream::State {
+  crypto_hash_sha256_state hash;
+};
+
+Sha256Digest Sha256(ByteView data) {
+  Sha256Digest digest;
+  crypto_hash_sha256(Out(digest), Data(data), data.size());
+  return digest;
+}
+
+std::string Sha256Hex(ByteView data) { return HexEncode(Sha256(data)); }
+
+Sha256Stream::Sha256Stream() : state_(std::make_unique<State>()) { crypto_hash_sha256_init(&state_->hash); }
+Sha256Stream::~Sha256Stream() = default;
+Sha256Stream::Sha256Stream(Sha256Stream&&) noexcept = default;
+Sha256Stream& Sha256Stream::operator=(Sha256Stream&&) noexcept = default;
+
+void Sha256Stream::Update(ByteView data) { crypto_hash_sha256_update(&state_->hash, Data(data), data.size()); }
+
+Sha256Digest Sha256Stream::Finish() {
+  Sha256Digest digest;
+  crypto_hash_sha256_final(&state_->hash, Out(digest));
+  return digest;
+}
+
+Ed25519SecretKey Ed25519SecretKey::Generate() {
+  EnsureSodium();
+  Ed25519SecretKey key;
+  Ed25519PublicKey ignored;
+  crypto_sign_keypair(Out(ignored), Out(key.key_));
+  return key;
+}
+
+Result<Ed25519SecretKey> Ed25519SecretKey::FromSeed(ByteView seed) {
+  EnsureSodium();
+  if (seed.size() != crypto_sign_SEEDBYTES) return InvalidArgument("BAD_KEY", "an Ed25519 seed has 32 bytes");
+  Ed25519SecretKey key;
+  Ed25519PublicKey ignored;
+  crypto_sign_seed_keypair(Out(ignored), Out(key.key_), Data(seed));
+  return key;
+}
+
+Ed25519SecretKey::~Ed25519SecretKey() { sodium_memzero(key_.data(), key_.size()); }
+
+Ed25519PublicKey Ed25519SecretKey::public_key() const {
+  Ed25519PublicKey key;
+  crypto_sign_ed25519_sk_to_pk(Out(key), Data(key_));
+  return key;
+}
+
+Bytes Ed25519SecretKey::seed() const {
+  Bytes seed(crypto_sign_SEEDBYTES);
+  crypto_sign_ed25519_sk_to_seed(Out(seed), Data(key_));
+  return seed;
+}
+
+Ed25519Signature Ed25519SecretKey::Sign(ByteView message) const {
+  Ed25519Signature signature;
+  crypto_sign_detached(Out(signature), nullptr, Data(message), message.size(), Data(key_));
+  return signature;
+}
+
+bool Ed25519Verify(const Ed25519PublicKey& key, ByteView message, ByteView signature) {
+  if (signature.size() != crypto_sign_BYTES) return false;
+  return crypto_sign_verify_detached(Data(signature), Data(message), message.size(), Data(key)) == 0;
+}
+
+void SecureRandom::Fill(std::span<std::byte> out) {
+  EnsureSodium();
+  randombytes_buf(out.data(), out.size());
+}
+
+std::string RandomId() {
+  std::array<std::byte, 16> id;
+  SecureRandom().Fill(id);
+  return HexEncode(id);
+}
+
+bool ConstantTimeEqual(ByteView a, ByteView b) {
+  return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+}  // namespace edgefleet::crypto

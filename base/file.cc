@@ -1,0 +1,136 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+namespace edgefleet {
+namespace {
+
+Status SystemError(const std::string& action, const std::filesystem::path& path, int error) {
+  const std::string message = action + " " + path.string() + ": " + std::strerror(error);
+  switch (error) {
+    case ENOENT:
+      return NotFound("FILE_MISSING", message);
+    case ENOSPC:
+    case EDQUOT:
+      return ResourceExhausted("DISK_FULL", message + "; free space and try again");
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return PermissionDenied("FILE_DENIED", message);
+    default:
+      return Internal("FILE_IO", message);
+  }
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+Status WriteAll(int fd, ByteView content, const std::filesystem::path& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd, content.data(), content.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return SystemError("write", path, errno);
+    }
+    content = content.subspan(static_cast<std::size_t>(written));
+  }
+  return OkStatus();
+}
+
+Status WriteSynced(const std::filesystem::path& path, ByteView content) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!file.valid()) return SystemError("create", path, errno);
+  EF_RETURN_IF_ERROR(WriteAll(file.get(), content, path));
+  if (::fsync(file.get()) != 0) return SystemError("sync", path, errno);
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<Bytes> ReadFile(const std::filesystem::path& path, std::uint64_t size_max) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return MakeError(SystemError("open", path, errno));
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) return MakeError(SystemError("stat", path, errno));
+  if (!S_ISREG(info.st_mode)) return InvalidArgument("NOT_A_FILE", path.string() + " is not a regular file");
+  if (static_cast<std::uint64_t>(info.st_size) > size_max) {
+    return InvalidArgument("FILE_TOO_LARGE", path.string() + " has " + std::to_string(info.st_size) + " bytes; at most " +
+                                                 std::to_string(size_max) + " are accepted");
+  }
+  Bytes content(static_cast<std::size_t>(info.st_size));
+  std::size_t have = 0;
+  while (have < content.size()) {
+    const ssize_t got = ::read(file.get(), content.data() + have, content.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return MakeError(SystemError("read", path, errno));
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  content.resize(have);
+  return content;
+}
+
+Status SyncPath(const std::filesystem::path& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return SystemError("open", path, errno);
+  if (::fsync(file.get()) != 0) return SystemError("sync", path, errno);
+  return OkStatus();
+}
+
+Status RenameDurably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  EF_RETURN_IF_ERROR(SyncPath(from));
+  if (::rename(from.c_str(), to.c_str()) != 0) return SystemError("rename to", to, errno);
+  return SyncPath(to.has_parent_path() ? to.parent_path() : ".");
+}
+
+Status WriteFileAtomic(const std::filesystem::path& path, ByteView content) {
+  static std::atomic<std::uint64_t> counter{0};
+  auto temporary = path;
+  temporary += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  Status status = WriteSynced(temporary, content);
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) status = SystemError("rename to", path, errno);
+  if (!status.ok()) {
+    ::unlink(temporary.c_str());
+    return status;
+  }
+  return SyncPath(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return MakeError(SystemError("open", path, errno));
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) return MakeError(SystemError("stat", path, errno));
+  if (!S_ISREG(info.st_mode)) return InvalidArgument("NOT_A_FILE", path.string() + " is not a regular file");
+  if (info.st_size == 0) return std::shared_ptr<const MappedFile>(new MappedFile({}));
+  const auto size = static_cast<std::size_t>(info.st_size);
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (address == MAP_FAILED) return MakeError(SystemError("map", path, errno));
+  return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const std::byte*>(address), size}));
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+}  // namespace edgefleet

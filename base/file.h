@@ -1,0 +1,40 @@
+// Files that are whole or absent: bounded reads, atomic writes, read-only mappings (POSIX).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+namespace edgefleet {
+
+// NOT_FOUND [FILE_MISSING], or INVALID_ARGUMENT [FILE_TOO_LARGE] above `size_max`.
+Result<Bytes> ReadFile(const std::filesystem::path& path, std::uint64_t size_max);
+
+// Writes a temporary file beside `path`, syncs it, renames it over `path` and syncs the folder: after a crash `path` holds the
+// former or the new content, never a part.
+Status WriteFileAtomic(const std::filesystem::path& path, ByteView content);
+
+// Makes a finished file durable under a new name, on the same filesystem.
+Status RenameDurably(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// fsync of a file, or of a folder.
+Status SyncPath(const std::filesystem::path& path);
+
+// A read-only mapping; the bytes stay valid, and the file's blocks allocated, for as long as the object lives.
+class MappedFile {
+ public:
+  static Result<std::shared_ptr<const MappedFile>> Open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ByteView bytes() const { return bytes_; }
+
+ private:
+  explicit MappedFile(ByteView bytes) : bytes_(bytes) {}
+  ByteView bytes_;
+};
+
+}  // namespace edgefleet
