@@ -28,3 +28,9 @@ find_program(FLATC flatc REQUIRED)
 find_library(DNNL_LIBRARY dnnl REQUIRED)
 add_library(dnnl INTERFACE IMPORTED)
 target_link_libraries(dnnl INTERFACE "${DNNL_LIBRARY}")
+
+# ONNX's protobuf messages as Debian builds them: they share libprotobuf with gRPC, and register onnx-ml.proto once a process.
+find_library(ONNX_PROTO_LIBRARY onnx_proto REQUIRED)
+add_library(onnx_proto INTERFACE IMPORTED)
+target_link_libraries(onnx_proto INTERFACE "${ONNX_PROTO_LIBRARY}" protobuf::libprotobuf)
+target_compile_definitions(onnx_proto INTERFACE ONNX_ML=1 ONNX_NAMESPACE=onnx)
