@@ -1,0 +1,160 @@
+// Federated tasks and their rounds as the aggregator keeps them: what an ML team asked for, and what became of it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "secagg/encoding.h"
+
+namespace edgefleet::rounds {
+
+// The phases of a round in their order; the numbers are those of proto/edgefleet/rounds/v1 and of the stores.
+enum class Phase : std::uint8_t {
+  kSelecting = 1,
+  kTraining = 2,
+  kCollecting = 3,
+  kUnmasking = 4,
+  kAggregating = 5,
+  kValidating = 6,
+  kCommitted = 7,
+  kFailed = 8,
+};
+// "SELECTING" and so on.
+std::string_view PhaseName(Phase phase);
+inline bool IsFinal(Phase phase) { return phase == Phase::kCommitted || phase == Phase::kFailed; }
+
+// Why a round failed: stable strings, stored and shown.
+namespace failure {
+inline constexpr char kSelectionFailed[] = "SELECTION_FAILED";          // the selector found too few devices in time
+inline constexpr char kTooFewAdvertised[] = "TOO_FEW_ADVERTISED";       // too few assigned devices sent keys
+inline constexpr char kTooFewShared[] = "TOO_FEW_SHARED";               // too few of the roster sent shares
+inline constexpr char kTooFewUpdates[] = "TOO_FEW_UPDATES";             // too few masked updates arrived
+inline constexpr char kTooFewUnmasked[] = "TOO_FEW_UNMASKED";           // too few survivors revealed their shares
+inline constexpr char kAggregationFailed[] = "AGGREGATION_FAILED";      // sum, unmasking or average impossible
+inline constexpr char kHoldoutRegressed[] = "HOLDOUT_REGRESSED";        // validation rejected the new parameters
+inline constexpr char kVersionRefused[] = "VERSION_REFUSED";            // the registry refused the new version
+inline constexpr char kRegistryUnavailable[] = "REGISTRY_UNAVAILABLE";  // not reachable up to the phase's deadline
+inline constexpr char kSelectorUnavailable[] = "SELECTOR_UNAVAILABLE";
+inline constexpr char kStoreUnavailable[] = "STORE_UNAVAILABLE";
+inline constexpr char kRegistryRejected[] = "REGISTRY_REJECTED";  // it answered with an error that no retry mends
+inline constexpr char kSelectorRejected[] = "SELECTOR_REJECTED";
+inline constexpr char kTaskCancelled[] = "TASK_CANCELLED";
+inline constexpr char kAggregatorRestarted[] = "AGGREGATOR_RESTARTED";  // found unfinished by the next owner of the task
+inline constexpr char kLeaseLost[] = "LEASE_LOST";                      // another replica took the task over
+}  // namespace failure
+
+struct PrivacySpec {
+  double clip_norm = 0;         // L2 bound of one device's update; > 0
+  double noise_multiplier = 0;  // Gaussian noise of noise_multiplier * clip_norm on the sum; 0: none
+  double delta = 1e-5;          // epsilon is reported at this delta; in (0, 1)
+  double epsilon_max = 0;       // a round that would spend more is not started; 0: no limit
+};
+
+// Which devices, as the selector understands it (edgefleet.selection.v1.SelectionSpec).
+struct CohortSpec {
+  std::uint32_t battery_percent_min = 0;
+  bool require_charging_or_battery = false;
+  bool require_unmetered = false;
+  bool require_idle = false;
+  std::uint64_t example_count_min = 0;
+  std::vector<std::string> device_classes;  // at most 64; empty: all
+  std::vector<std::string> regions;         // at most 64; empty: all
+  std::uint32_t cohort_size = 0;            // wanted survivors
+  double over_provision = 1;                // in [1, 3]
+  std::vector<std::string> stratify_by;     // at most 3 of class, region, os
+  std::uint32_t stratum_min = 0;
+  std::uint64_t seed = 0;
+  std::uint32_t pool_min = 0;
+};
+
+struct TaskSpec {
+  std::string model;
+  std::string alias;
+  bool move_alias = false;
+  std::uint32_t rounds = 0;
+  CohortSpec cohort;
+  std::uint32_t participants_min = 0;
+  std::uint32_t epochs = 0;
+  std::uint32_t batch_size = 0;
+  double learning_rate = 0;
+  double proximal_mu = 0;
+  std::uint32_t example_count_max = 0;
+  PrivacySpec privacy;
+  double server_learning_rate = 1;
+  double accuracy_drop_max = 0.02;
+  std::int64_t selecting_ms_max = 120'000;
+  std::int64_t training_ms_max = 600'000;
+  std::int64_t collecting_ms_max = 120'000;
+  std::int64_t unmasking_ms_max = 60'000;
+  std::uint32_t failed_rounds_max = 5;
+};
+
+// The devices that selection may assign: cohort_size * over_provision, rounded up.
+std::uint32_t AssignedMax(const TaskSpec& spec);
+// Members needed to go on in a roster of n: the task's minimum, and the threshold of shares that recover a secret
+// (secagg::SafeThreshold).
+std::uint32_t MembersNeeded(const TaskSpec& spec, std::uint32_t roster_size);
+// Fixed point for the largest cohort: its sum stays below the modulus. INVALID_ARGUMENT [BAD_TASK] when cohort and weights
+// leave too few bits.
+Result<secagg::Encoding> MakeEncoding(const TaskSpec& spec);
+// Ranges, names, threshold, modular overflow, privacy budget. INVALID_ARGUMENT [BAD_TASK] names the field and what would be
+// right.
+Status CheckTask(const TaskSpec& spec);
+// Epsilon at the task's delta after `rounds_charged` rounds; infinite without noise (0 for no rounds).
+double EpsilonAfter(const PrivacySpec& spec, std::uint64_t rounds_charged);
+
+enum class TaskState : std::uint8_t { kRunning = 1, kDone = 2, kFailed = 3, kCancelled = 4 };
+
+struct Task {
+  std::string task_id;
+  TaskSpec spec;
+  TaskState state = TaskState::kRunning;
+  std::string detail;
+  std::uint32_t rounds_committed = 0;
+  std::uint32_t rounds_failed = 0;
+  std::uint32_t failures_in_row = 0;
+  std::uint64_t current_version = 0;  // 0: the alias was not resolved yet
+  std::uint32_t rounds_charged = 0;   // rows of the privacy ledger
+  double epsilon_spent = 0;
+  WallTime created;
+};
+
+struct Round {
+  std::string round_id;
+  std::string task_id;
+  std::uint32_t number = 0;  // 1, 2, 3, ... per task, failed ones included
+  Phase phase = Phase::kSelecting;
+  std::string failure_reason;
+  std::string failure_detail;
+  std::uint64_t base_version = 0;
+  std::uint64_t new_version = 0;
+  std::uint32_t assigned = 0;
+  std::uint32_t advertised = 0;
+  std::uint32_t shared = 0;
+  std::uint32_t uploaded = 0;
+  std::uint32_t unmasked = 0;
+  std::uint32_t dropouts_recovered = 0;
+  std::uint64_t examples = 0;
+  double accuracy = 0;
+  double accuracy_before = 0;
+  double loss = 0;
+  double epsilon_spent = 0;
+  std::uint64_t update_bytes = 0;
+  // Set, durably, before the registry is asked to commit: from then on only the registry knows how the round ends.
+  std::string commit_request_id;
+  WallTime started;
+  std::optional<WallTime> ended;
+};
+
+// Round n of a task; also the stem of the request ids that the round uses, so that they are the same after a restart.
+std::string MakeRoundId(std::string_view task_id, std::uint32_t number);
+// The selection seed of one round: the task's seed mixed with the number (SplitMix64's finalizer), so rounds draw
+// independently.
+std::uint64_t RoundSeed(std::uint64_t task_seed, std::uint32_t number);
+
+}  // namespace edgefleet::rounds
