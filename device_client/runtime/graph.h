@@ -22,7 +22,7 @@ std::size_t SizeOf(DataType type);
 // one a slice along `axis`. Weights are symmetric (zero points 0).
 struct Quantization {
   std::vector<float> scales;
-  std::vector<std::int32_t> zero_points;
+  std::vector<std::int32_t> zero_points;  // as many as scales, or none: all 0
   int axis = -1;
 };
 
@@ -101,5 +101,8 @@ struct Graph {
 
 // Elements of one example (dimension 0 taken as 1) and bytes of a constant.
 std::int64_t ElementCount(const std::vector<std::int64_t>& shape);
+
+// Of a tensor quantized as a whole; an absent zero point is 0.
+std::int32_t ZeroPoint(const Tensor& tensor);
 
 }  // namespace edgefleet::runtime
