@@ -1,0 +1,123 @@
+// Decides who takes part: devices check in, the aggregator opens selections, and each open selection gathers eligible devices
+// until a cohort can be drawn.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "aggregator/selection/pace.h"
+#include "aggregator/selection/presence_store.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/random.h"
+#include "base/status.h"
+
+namespace edgefleet::selection {
+
+struct SelectorOptions {
+  Millis presence_lifetime{60'000};
+  PaceOptions pace;
+  std::uint64_t devices_max = 2'000'000;
+  std::size_t selections_max = 256;
+  Millis selection_retention{3'600'000};  // an ended selection that nobody closed is dropped this long after its deadline
+  std::string owner = "selector";         // an identifier, different for every process that shares the store
+};
+
+inline constexpr std::uint32_t kCohortMax = 100'000;
+
+struct Assignment {
+  std::string task_id;
+  std::string round_id;
+  std::string aggregator_address;
+  Token token{};
+  std::string plan;
+  WallTime join_deadline;
+};
+
+// Numbered as in the contract.
+enum class RejectionReason : std::uint8_t { kNoTask = 1, kNotEligible = 2, kWaiting = 3, kNotSelected = 4, kStratumFull = 5 };
+
+struct Rejection {
+  RejectionReason reason = RejectionReason::kNoTask;
+  std::string detail;
+  Millis retry_after{0};
+};
+
+using CheckInAnswer = std::variant<Assignment, Rejection>;
+
+struct SelectionView {
+  SelectionRecord record;
+  std::uint64_t waiting = 0;         // while gathering
+  std::shared_ptr<const Draw> draw;  // while selected, else null
+};
+
+// INVALID_ARGUMENT [BAD_SPEC] names the field.
+Status CheckSelectionRequest(const SelectionRequest& request);
+
+// "class=phone,region=eu", in the order of the keys; "all" without keys.
+std::string StratumLabel(const std::vector<StratumKey>& keys, const DeviceProfile& profile);
+
+// All state is in the store: any number of selectors may serve one store, and one that is killed continues where it was. A
+// device is bound to one selection at a time. Devices go to the oldest gathering selection that they are eligible for, so that
+// two selections that compete for too few devices do not starve each other. A pool is drawn once it holds as many as the
+// request asks for; the drawn devices learn it at their next check-in, again at each one, until the selection is closed or its
+// deadline has passed. Thread-safe; `random` must be thread-safe too (crypto::SecureRandom is). All references outlive the
+// selector. Besides the errors named, every call may return those of the store.
+class Selector {
+ public:
+  Selector(PresenceStore& store, const Clock& clock, RandomSource& random, Logger& logger, Metrics& metrics,
+           SelectorOptions options);
+
+  // INVALID_ARGUMENT [BAD_DEVICE_ID, BAD_PROFILE], RESOURCE_EXHAUSTED [DEVICES_FULL].
+  Result<CheckInAnswer> CheckIn(const std::string& device_id, const DeviceProfile& profile);
+
+  // Idempotent by round id: the same task, spec and plan find the selection that is there, others are ALREADY_EXISTS
+  // [SELECTION_DIFFERS]. INVALID_ARGUMENT [BAD_SPEC], RESOURCE_EXHAUSTED [SELECTIONS_FULL].
+  Result<SelectionView> OpenSelection(const SelectionRequest& request);
+  // NOT_FOUND [SELECTION_UNKNOWN].
+  Result<SelectionView> GetSelection(const std::string& round_id);
+  Status CloseSelection(const std::string& round_id, std::string_view reason);
+  // `page_size` 1 to 1000, 0 means 100. INVALID_ARGUMENT [BAD_PAGE_SIZE, BAD_PAGE_TOKEN].
+  Result<DevicePage> ListDevices(std::size_t page_size, std::string_view page_token);
+
+  // To be called about once a second: fails selections whose deadline has passed, draws full pools, forgets expired devices and
+  // abandoned selections. One of the selectors sharing a store does the sweeping, under a lease.
+  Status Maintain();
+
+ private:
+  struct OpenSelectionState;
+  struct Snapshot;
+
+  Result<std::shared_ptr<const Snapshot>> LoadSnapshot(std::uint64_t generation);
+  Result<CheckInAnswer> Place(const DeviceRecord& device, const Presence& presence);
+  Result<CheckInAnswer> Gather(const DeviceRecord& device, const Presence& presence, const Snapshot& snapshot,
+                               bool passed_over);
+  Result<bool> DrawIfReady(const SelectionRecord& selection, std::uint64_t waiting);
+  Result<bool> TryDraw(const SelectionRecord& selection, bool& again);
+  Result<SelectionView> View(SelectionRecord record);
+  Status Sweep();
+  Rejection Reject(RejectionReason reason, std::string detail, Millis retry_after) const;
+  void Count(const CheckInAnswer& answer);
+
+  PresenceStore& store_;
+  const Clock& clock_;
+  RandomSource& random_;
+  Logger& logger_;
+  Metrics& metrics_;
+  const SelectorOptions options_;
+  const Pace pace_;
+
+  std::mutex mutex_;
+  std::shared_ptr<const Snapshot> snapshot_;    // guarded by mutex_
+  std::set<std::string, std::less<>> drawing_;  // rounds that a thread of this process draws now; guarded by mutex_
+};
+
+}  // namespace edgefleet::selection
