@@ -10,6 +10,8 @@
 #include <cstring>
 #include <string>
 
+#include "base/file_handle.h"
+
 namespace edgefleet {
 namespace {
 
@@ -114,6 +116,17 @@ Status WriteFileAtomic(const std::filesystem::path& path, ByteView content) {
     return status;
   }
   return SyncPath(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+Result<FileHandle> FileHandle::Open(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return MakeError(SystemError("open", path, errno));
+  FileHandle opened(fd, 0);
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return MakeError(SystemError("stat", path, errno));
+  if (!S_ISREG(info.st_mode)) return InvalidArgument("NOT_A_FILE", path.string() + " is not a regular file");
+  opened.size_ = static_cast<std::uint64_t>(info.st_size);
+  return opened;
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
