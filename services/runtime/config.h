@@ -1,5 +1,5 @@
-// The typed configuration of edgefleetd. One YAML file; every key has a default; unknown keys are refused
-// (services/runtime/config.cc).
+// The typed configuration of edgefleetd. One YAML file; every key has a default; unknown keys are refused. A new
+// key also goes into the table at the head of services/runtime/config.cc.
 #pragma once
 
 #include <cstdint>
@@ -64,8 +64,9 @@ struct Config {
   } aggregator;
 
   struct Server {
-    std::uint32_t handler_threads = 4;
+    std::uint32_t handler_threads = 4;  // of each role
     std::uint32_t handler_queue_max = 1024;
+    std::int64_t readiness_spread_ms = 0;  // from NOT_SERVING to refusing work, so that balancers notice in between
     std::int64_t shutdown_grace_ms = 5'000;
   } server;
 
