@@ -1,0 +1,193 @@
+#include "secagg/keys.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/crypto/crypto.h"
+
+namespace edgefleet::secagg {
+namespace {
+
+constexpr std::size_t kNonceSize = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
+constexpr std::size_t kTagSize = crypto_aead_xchacha20poly1305_ietf_ABYTES;
+constexpr std::size_t kPlainSize = 2 * kShareSize;
+static_assert(kNonceSize + kPlainSize + kTagSize == kSealedSize);
+static_assert(crypto_scalarmult_BYTES == kKeySize && crypto_scalarmult_SCALARBYTES == kKeySize);
+
+const unsigned char* In(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+
+// libsodium picks its fastest code in one initialization before first use.
+void EnsureSodium() {
+  static const bool ready = sodium_init() >= 0;
+  if (!ready) std::abort();
+}
+
+unsigned char* Out(std::span<std::byte> bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+
+void AppendText(Bytes& to, std::string_view text) {
+  const ByteView bytes = AsBytes(text);
+  to.insert(to.end(), bytes.begin(), bytes.end());
+  to.push_back(std::byte{0});
+}
+
+void AppendInteger(Bytes& to, std::uint64_t value) {
+  for (int shift = 0; shift < 64; shift += 8) to.push_back(static_cast<std::byte>(value >> shift));
+}
+
+// Labels end in a zero byte and all else has a fixed size, so no two of these are equal by accident.
+Bytes Labelled(std::string_view label, const SessionId& session, std::uint32_t first, std::uint32_t second) {
+  Bytes info;
+  AppendText(info, label);
+  info.insert(info.end(), session.begin(), session.end());
+  AppendInteger(info, first);
+  AppendInteger(info, second);
+  return info;
+}
+
+Secret Derive(const Secret& from, std::string_view label, const SessionId& session, std::uint32_t first, std::uint32_t second) {
+  Secret key;
+  HkdfSha256({}, from.bytes(), Labelled(label, session, first, second), key.mutable_bytes());
+  return key;
+}
+
+constexpr std::string_view kSealLabel = "edgefleet/secagg/v1/seal";
+
+}  // namespace
+
+Secret::Secret(std::span<const std::byte, kKeySize> bytes) { std::copy(bytes.begin(), bytes.end(), bytes_.begin()); }
+Secret Secret::Random(RandomSource& random) {
+  Secret secret;
+  random.Fill(secret.bytes_);
+  return secret;
+}
+Secret::~Secret() { Wipe(bytes_); }
+Secret::Secret(Secret&& other) noexcept : bytes_(other.bytes_) { Wipe(other.bytes_); }
+Secret& Secret::operator=(Secret&& other) noexcept {
+  if (this != &other) {
+    bytes_ = other.bytes_;
+    Wipe(other.bytes_);
+  }
+  return *this;
+}
+
+void Wipe(std::span<std::byte> bytes) { sodium_memzero(bytes.data(), bytes.size()); }
+
+KeyPair KeyPair::Generate(RandomSource& random) {
+  KeyPair pair{Secret::Random(random), {}};
+  pair.public_key = PublicKeyOf(pair.secret);
+  return pair;
+}
+
+Bytes PublicKeyOf(const Secret& secret) {
+  EnsureSodium();
+  Bytes key(kKeySize);
+  crypto_scalarmult_base(Out(key), In(secret.bytes()));
+  return key;
+}
+
+bool IsUsablePublicKey(ByteView key) {
+  EnsureSodium();
+  if (key.size() != kKeySize) return false;
+  // libsodium refuses points of low order whatever the scalar is; the result of a usable one is thrown away.
+  static constexpr std::array<unsigned char, kKeySize> kAnyScalar{1};
+  std::array<unsigned char, kKeySize> ignored;
+  return crypto_scalarmult(ignored.data(), kAnyScalar.data(), In(key)) == 0;
+}
+
+Result<Secret> Agree(const Secret& secret, ByteView peer_public_key) {
+  EnsureSodium();
+  Secret agreed;
+  if (peer_public_key.size() != kKeySize ||
+      crypto_scalarmult(Out(agreed.mutable_bytes()), In(secret.bytes()), In(peer_public_key)) != 0) {
+    return InvalidArgument("BAD_KEY", "a public key is no usable X25519 point of 32 bytes; leave the round");
+  }
+  return agreed;
+}
+
+void HkdfSha256(ByteView salt, ByteView key_material, ByteView info, std::span<std::byte> out) {
+  EnsureSodium();
+  if (out.size() > 255 * crypto_auth_hmacsha256_BYTES) std::abort();
+  crypto_auth_hmacsha256_state state;
+  std::array<unsigned char, crypto_auth_hmacsha256_BYTES> pseudorandom_key;
+  crypto_auth_hmacsha256_init(&state, In(salt), salt.size());
+  crypto_auth_hmacsha256_update(&state, In(key_material), key_material.size());
+  crypto_auth_hmacsha256_final(&state, pseudorandom_key.data());
+
+  std::array<unsigned char, crypto_auth_hmacsha256_BYTES> block;
+  for (unsigned char counter = 1; !out.empty(); ++counter) {
+    crypto_auth_hmacsha256_init(&state, pseudorandom_key.data(), pseudorandom_key.size());
+    if (counter > 1) crypto_auth_hmacsha256_update(&state, block.data(), block.size());
+    crypto_auth_hmacsha256_update(&state, In(info), info.size());
+    crypto_auth_hmacsha256_update(&state, &counter, 1);
+    crypto_auth_hmacsha256_final(&state, block.data());
+    const std::size_t size = std::min(out.size(), block.size());
+    std::copy_n(reinterpret_cast<const std::byte*>(block.data()), size, out.begin());
+    out = out.subspan(size);
+  }
+  sodium_memzero(&state, sizeof state);
+  sodium_memzero(pseudorandom_key.data(), pseudorandom_key.size());
+  sodium_memzero(block.data(), block.size());
+}
+
+SessionId MakeSessionId(std::string_view round_id, std::uint32_t threshold, std::uint64_t vector_length,
+                        std::span<const RosterMember> roster) {
+  Bytes text;
+  AppendText(text, "edgefleet/secagg/v1/session");
+  AppendInteger(text, round_id.size());
+  AppendText(text, round_id);
+  AppendInteger(text, threshold);
+  AppendInteger(text, vector_length);
+  AppendInteger(text, roster.size());
+  for (const RosterMember& member : roster) {
+    AppendInteger(text, member.index);
+    text.insert(text.end(), member.cipher_public_key.begin(), member.cipher_public_key.end());
+    text.insert(text.end(), member.mask_public_key.begin(), member.mask_public_key.end());
+  }
+  return crypto::Sha256(text);
+}
+
+Secret SealKey(const Secret& agreed, const SessionId& session, std::uint32_t sender, std::uint32_t receiver) {
+  return Derive(agreed, kSealLabel, session, sender, receiver);
+}
+
+Secret PairwiseMaskKey(const Secret& agreed, const SessionId& session, std::uint32_t one, std::uint32_t other) {
+  return Derive(agreed, "edgefleet/secagg/v1/pairwise-mask", session, std::min(one, other), std::max(one, other));
+}
+
+Secret SelfMaskKey(const Secret& seed, const SessionId& session, std::uint32_t index) {
+  return Derive(seed, "edgefleet/secagg/v1/self-mask", session, index, 0);
+}
+
+Bytes SealShares(const Secret& key, const SharePair& shares, const SessionId& session, std::uint32_t sender,
+                 std::uint32_t receiver, RandomSource& random) {
+  std::array<std::byte, kPlainSize> plain;
+  std::ranges::copy(shares.mask_key.bytes(), plain.begin());
+  std::ranges::copy(shares.self_mask.bytes(), plain.begin() + kShareSize);
+  const Bytes associated = Labelled(kSealLabel, session, sender, receiver);
+  Bytes sealed(kSealedSize);
+  random.Fill(std::span(sealed).first(kNonceSize));
+  crypto_aead_xchacha20poly1305_ietf_encrypt(Out(sealed) + kNonceSize, nullptr, In(plain), plain.size(), In(associated),
+                                             associated.size(), nullptr, In(sealed), In(key.bytes()));
+  Wipe(plain);
+  return sealed;
+}
+
+Result<SharePair> OpenShares(const Secret& key, ByteView sealed, const SessionId& session, std::uint32_t sender,
+                             std::uint32_t receiver) {
+  const Bytes associated = Labelled(kSealLabel, session, sender, receiver);
+  std::array<std::byte, kPlainSize> plain;
+  if (sealed.size() != kSealedSize || crypto_aead_xchacha20poly1305_ietf_decrypt(
+                                          Out(plain), nullptr, nullptr, In(sealed) + kNonceSize, sealed.size() - kNonceSize,
+                                          In(associated), associated.size(), In(sealed), In(key.bytes())) != 0) {
+    return InvalidArgument("BAD_SEALED_SHARES",
+                           "the shares from member " + std::to_string(sender) +
+                               " do not open: altered, or made for another round or member; leave the round");
+  }
+  SharePair shares{Secret(std::span(plain).first<kShareSize>()), Secret(std::span(plain).last<kShareSize>())};
+  Wipe(plain);
+  return shares;
+}
+
+}  // namespace edgefleet::secagg

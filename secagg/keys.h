@@ -1,0 +1,81 @@
+// The cryptography under the protocol: X25519 (RFC 7748), HKDF-SHA256 (RFC 5869) and XChaCha20-Poly1305 (libsodium). Every key
+// is derived under a label of its own and bound to the session, so a key or message of one round or purpose is useless in
+// another.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/random.h"
+#include "base/status.h"
+#include "secagg/messages.h"
+
+namespace edgefleet::secagg {
+
+// 32 secret bytes, wiped when destroyed or moved from.
+class Secret {
+ public:
+  Secret() = default;
+  explicit Secret(std::span<const std::byte, kKeySize> bytes);
+  static Secret Random(RandomSource& random);
+  ~Secret();
+  Secret(Secret&& other) noexcept;
+  Secret& operator=(Secret&& other) noexcept;
+  Secret(const Secret&) = delete;
+  Secret& operator=(const Secret&) = delete;
+
+  std::span<const std::byte, kKeySize> bytes() const { return bytes_; }
+  std::span<std::byte, kKeySize> mutable_bytes() { return bytes_; }
+
+ private:
+  std::array<std::byte, kKeySize> bytes_{};
+};
+
+// Overwrites memory in a way that the compiler does not remove.
+void Wipe(std::span<std::byte> bytes);
+
+struct KeyPair {
+  Secret secret;
+  Bytes public_key;
+  static KeyPair Generate(RandomSource& random);
+};
+
+Bytes PublicKeyOf(const Secret& secret);
+
+// Whether a peer may be given this key: kKeySize bytes and no low-order point.
+bool IsUsablePublicKey(ByteView key);
+
+// The raw X25519 result, to be derived from, not used. INVALID_ARGUMENT [BAD_KEY] for a key that is not usable.
+Result<Secret> Agree(const Secret& secret, ByteView peer_public_key);
+
+// RFC 5869; out.size() at most 255 * 32.
+void HkdfSha256(ByteView salt, ByteView key_material, ByteView info, std::span<std::byte> out);
+
+// What all keys of one aggregation are bound to: a digest of round id, threshold, vector length and roster. Members that were
+// told different rosters get different keys, and nothing between them opens.
+using SessionId = std::array<std::byte, 32>;
+SessionId MakeSessionId(std::string_view round_id, std::uint32_t threshold, std::uint64_t vector_length,
+                        std::span<const RosterMember> roster);
+
+// Keys from an agreed secret (of the members' cipher or mask keys), or from the self-mask seed.
+Secret SealKey(const Secret& agreed, const SessionId& session, std::uint32_t sender, std::uint32_t receiver);
+Secret PairwiseMaskKey(const Secret& agreed, const SessionId& session, std::uint32_t one, std::uint32_t other);
+Secret SelfMaskKey(const Secret& seed, const SessionId& session, std::uint32_t index);
+
+// Both shares that a sender has for a receiver.
+struct SharePair {
+  Secret mask_key;
+  Secret self_mask;
+};
+
+// kSealedSize bytes: nonce, ciphertext, tag. The associated data binds label, session (and so round), sender and receiver.
+Bytes SealShares(const Secret& key, const SharePair& shares, const SessionId& session, std::uint32_t sender,
+                 std::uint32_t receiver, RandomSource& random);
+// INVALID_ARGUMENT [BAD_SEALED_SHARES] for any other bytes, session, sender or receiver.
+Result<SharePair> OpenShares(const Secret& key, ByteView sealed, const SessionId& session, std::uint32_t sender,
+                             std::uint32_t receiver);
+
+}  // namespace edgefleet::secagg
