@@ -5,11 +5,15 @@
 
 namespace edgefleet::selection {
 
-Millis Pace::Delay(Millis base, std::uint64_t devices, RandomSource& random) const {
+Millis Pace::Mean(Millis base, std::uint64_t devices) const {
   const double bounded_ms = static_cast<double>(devices) * 1000.0 / options_.arrivals_per_s_max;
-  const double mean_ms = std::max(static_cast<double>(base.count()), bounded_ms);
+  return std::max(base, Millis(std::llround(bounded_ms)));
+}
+
+Millis Pace::Delay(Millis base, std::uint64_t devices, RandomSource& random) const {
   const double factor = 1.0 + options_.jitter * (2.0 * random.Unit() - 1.0);
-  return Millis(std::max<std::int64_t>(1, std::llround(mean_ms * factor)));
+  const double delay_ms = static_cast<double>(Mean(base, devices).count()) * factor;
+  return Millis(std::max<std::int64_t>(1, std::llround(delay_ms)));
 }
 
 }  // namespace edgefleet::selection

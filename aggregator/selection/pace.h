@@ -32,7 +32,11 @@ class Pace {
   // For a device that waits together with `waiting` others.
   Millis Waiting(std::uint64_t waiting, RandomSource& random) const { return Delay(options_.waiting, waiting, random); }
 
+  // W of Idle: how long a device of a fleet of `present` stays away on average.
+  Millis MeanIdle(std::uint64_t present) const { return Mean(options_.idle, present); }
+
  private:
+  Millis Mean(Millis base, std::uint64_t devices) const;
   Millis Delay(Millis base, std::uint64_t devices, RandomSource& random) const;
 
   PaceOptions options_;

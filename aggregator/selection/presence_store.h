@@ -44,6 +44,11 @@ struct DevicePage {
   std::uint64_t total = 0;      // recorded devices, some of which may have expired since the last sweep
 };
 
+struct SweepResult {
+  std::uint64_t removed = 0;
+  std::uint64_t devices = 0;  // left
+};
+
 enum class StratumKey : std::uint8_t { kClass = 1, kRegion = 2, kOs = 3 };
 
 struct SelectionSpec {
@@ -88,7 +93,7 @@ struct Draw {
   bool operator==(const Draw&) const = default;
 };
 
-inline constexpr std::size_t kDrawMax = 300'000;
+inline constexpr std::size_t kDrawMax = 100'000;
 
 enum class SelectionState : std::uint8_t { kGathering = 1, kSelected = 2, kFailed = 3 };
 
@@ -151,8 +156,8 @@ class PresenceStore {
   virtual Result<std::optional<DeviceRecord>> FindDevice(std::string_view device_id, WallTime now) = 0;
   // `page_size` 1 to 1000; a page may be shorter and still have a next one. INVALID_ARGUMENT [BAD_PAGE_TOKEN].
   virtual Result<DevicePage> ListDevices(std::size_t page_size, std::string_view page_token, WallTime now) = 0;
-  // Removes expired devices, looking at about `budget` of them, from where the last sweep ended; returns how many went.
-  virtual Result<std::uint64_t> SweepDevices(std::size_t budget, WallTime now) = 0;
+  // Removes expired devices, looking at about `budget` devices from where the last sweep ended.
+  virtual Result<SweepResult> SweepDevices(std::size_t budget, WallTime now) = 0;
 
   // --- selections
   // True if it was created, false if one of that round is there already. RESOURCE_EXHAUSTED [SELECTIONS_FULL].

@@ -2,11 +2,12 @@
 // until a cohort can be drawn.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -23,6 +24,7 @@
 namespace edgefleet::selection {
 
 struct SelectorOptions {
+  // A device that does not check in for this long is gone; twice its mean come-back time where pace steering makes that longer.
   Millis presence_lifetime{60'000};
   PaceOptions pace;
   std::uint64_t devices_max = 2'000'000;
@@ -31,7 +33,7 @@ struct SelectorOptions {
   std::string owner = "selector";         // an identifier, different for every process that shares the store
 };
 
-inline constexpr std::uint32_t kCohortMax = 100'000;
+inline constexpr std::uint64_t kPoolMax = 1'000'000;  // largest pool_min
 
 struct Assignment {
   std::string task_id;
@@ -93,18 +95,19 @@ class Selector {
   Status Maintain();
 
  private:
-  struct OpenSelectionState;
+  struct Item;
   struct Snapshot;
+  using MaybeAnswer = std::optional<CheckInAnswer>;  // nothing: the store changed meanwhile, look again
 
   Result<std::shared_ptr<const Snapshot>> LoadSnapshot(std::uint64_t generation);
-  Result<CheckInAnswer> Place(const DeviceRecord& device, const Presence& presence);
-  Result<CheckInAnswer> Gather(const DeviceRecord& device, const Presence& presence, const Snapshot& snapshot,
-                               bool passed_over);
+  Result<MaybeAnswer> Place(const DeviceRecord& device, const Presence& presence);
+  Result<MaybeAnswer> Gather(const DeviceRecord& device, const Presence& presence, const Snapshot& snapshot, const Item* stay,
+                             bool passed_over);
   Result<bool> DrawIfReady(const SelectionRecord& selection, std::uint64_t waiting);
-  Result<bool> TryDraw(const SelectionRecord& selection, bool& again);
+  Result<CommitOutcome> CommitSample(const SelectionRecord& selection);
   Result<SelectionView> View(SelectionRecord record);
   Status Sweep();
-  Rejection Reject(RejectionReason reason, std::string detail, Millis retry_after) const;
+  Rejection Reject(RejectionReason reason, std::string detail, const Presence& presence);
   void Count(const CheckInAnswer& answer);
 
   PresenceStore& store_;
@@ -114,6 +117,7 @@ class Selector {
   Metrics& metrics_;
   const SelectorOptions options_;
   const Pace pace_;
+  std::atomic<std::uint64_t> devices_{0};  // as the last check-in or sweep saw them
 
   std::mutex mutex_;
   std::shared_ptr<const Snapshot> snapshot_;    // guarded by mutex_
