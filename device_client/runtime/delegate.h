@@ -27,6 +27,7 @@ struct PartitionSpec {
   std::vector<TensorId> outputs;
   std::int64_t batch = 1;
   int threads = 1;
+  std::size_t memory_bytes_max = 0;  // for what the partition allocates
 };
 
 // The activation buffers of a session by TensorId; null for constants and for what lives inside a partition only.

@@ -1,0 +1,54 @@
+// Turns a partition's nodes into a oneDNN program. Internal to the onednn delegate.
+#pragma once
+
+#include <unordered_map>
+#include <vector>
+
+#include "device_client/runtime/delegate.h"
+#include "device_client/runtime/onednn/program.h"
+
+namespace edgefleet::runtime::onednn {
+
+struct BoundTensor {
+  TensorId tensor;
+  View view;
+};
+
+// Between nodes activations keep the layout their producer chose; inputs and outputs of the partition are row-major.
+class PartitionBuilder {
+ public:
+  PartitionBuilder(const PartitionSpec& spec, Program& program);
+  // Adds all nodes; throws dnnl::error. Returns the external views to bind.
+  std::vector<BoundTensor> Build();
+
+ private:
+  void AddOperator(const Conv2d& op, const Node& node);
+  void AddOperator(const FullyConnected& op, const Node& node);
+  void AddOperator(const Pool2d& op, const Node& node);
+  void AddOperator(const GlobalAveragePool& op, const Node& node);
+  void AddOperator(const Relu& op, const Node& node);
+  void AddOperator(const Add& op, const Node& node);
+  void AddOperator(const Flatten& op, const Node& node);
+  void AddOperator(const Softmax& op, const Node& node);
+  void AddOperator(const Quantize& op, const Node& node);
+  void AddOperator(const Dequantize& op, const Node& node);
+
+  void AddPooling(const Node& node, dnnl::algorithm algorithm, const Dims& kernel, const Dims& strides, const Dims& pads_before,
+                  const Dims& pads_after);
+
+  const Tensor& At(TensorId id) const { return spec_.graph->tensors[static_cast<std::size_t>(id)]; }
+  Dims BatchDims(TensorId id) const;
+  dnnl::memory::desc PlainOf(TensorId id) const;
+  const View& Input(const Node& node, std::size_t index = 0) const { return views_.at(node.inputs[index]); }
+  View Bias(const Node& node);
+  // The input folded into the bias, for primitives without zero points.
+  View FoldedBias(const Node& node);
+  // Scales from accumulator to output, for int8; 0 is all channels alike, otherwise dimension 1.
+  void SetRequantization(const Node& node, dnnl::primitive_attr& attributes) const;
+
+  const PartitionSpec& spec_;
+  Program& program_;
+  std::unordered_map<TensorId, View> views_;
+};
+
+}  // namespace edgefleet::runtime::onednn
