@@ -13,9 +13,8 @@
 #include "base/file_handle.h"
 
 namespace edgefleet {
-namespace {
 
-Status SystemError(const std::string& action, const std::filesystem::path& path, int error) {
+Status FileError(const std::string& action, const std::filesystem::path& path, int error) {
   const std::string message = action + " " + path.string() + ": " + std::strerror(error);
   switch (error) {
     case ENOENT:
@@ -31,6 +30,8 @@ Status SystemError(const std::string& action, const std::filesystem::path& path,
       return Internal("FILE_IO", message);
   }
 }
+
+namespace {
 
 class Descriptor {
  public:
@@ -52,7 +53,7 @@ Status WriteAll(int fd, ByteView content, const std::filesystem::path& path) {
     const ssize_t written = ::write(fd, content.data(), content.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      return SystemError("write", path, errno);
+      return FileError("write", path, errno);
     }
     content = content.subspan(static_cast<std::size_t>(written));
   }
@@ -61,9 +62,9 @@ Status WriteAll(int fd, ByteView content, const std::filesystem::path& path) {
 
 Status WriteSynced(const std::filesystem::path& path, ByteView content) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (!file.valid()) return SystemError("create", path, errno);
+  if (!file.valid()) return FileError("create", path, errno);
   EF_RETURN_IF_ERROR(WriteAll(file.get(), content, path));
-  if (::fsync(file.get()) != 0) return SystemError("sync", path, errno);
+  if (::fsync(file.get()) != 0) return FileError("sync", path, errno);
   return OkStatus();
 }
 
@@ -71,9 +72,9 @@ Status WriteSynced(const std::filesystem::path& path, ByteView content) {
 
 Result<Bytes> ReadFile(const std::filesystem::path& path, std::uint64_t size_max) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return MakeError(SystemError("open", path, errno));
+  if (!file.valid()) return MakeError(FileError("open", path, errno));
   struct stat info {};
-  if (::fstat(file.get(), &info) != 0) return MakeError(SystemError("stat", path, errno));
+  if (::fstat(file.get(), &info) != 0) return MakeError(FileError("stat", path, errno));
   if (!S_ISREG(info.st_mode)) return InvalidArgument("NOT_A_FILE", path.string() + " is not a regular file");
   if (static_cast<std::uint64_t>(info.st_size) > size_max) {
     return InvalidArgument("FILE_TOO_LARGE", path.string() + " has " + std::to_string(info.st_size) + " bytes; at most " +
@@ -84,7 +85,7 @@ Result<Bytes> ReadFile(const std::filesystem::path& path, std::uint64_t size_max
   while (have < content.size()) {
     const ssize_t got = ::read(file.get(), content.data() + have, content.size() - have);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return MakeError(SystemError("read", path, errno));
+    if (got < 0) return MakeError(FileError("read", path, errno));
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
   }
@@ -94,14 +95,14 @@ Result<Bytes> ReadFile(const std::filesystem::path& path, std::uint64_t size_max
 
 Status SyncPath(const std::filesystem::path& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return SystemError("open", path, errno);
-  if (::fsync(file.get()) != 0) return SystemError("sync", path, errno);
+  if (!file.valid()) return FileError("open", path, errno);
+  if (::fsync(file.get()) != 0) return FileError("sync", path, errno);
   return OkStatus();
 }
 
 Status RenameDurably(const std::filesystem::path& from, const std::filesystem::path& to) {
   EF_RETURN_IF_ERROR(SyncPath(from));
-  if (::rename(from.c_str(), to.c_str()) != 0) return SystemError("rename to", to, errno);
+  if (::rename(from.c_str(), to.c_str()) != 0) return FileError("rename to", to, errno);
   return SyncPath(to.has_parent_path() ? to.parent_path() : ".");
 }
 
@@ -110,7 +111,7 @@ Status WriteFileAtomic(const std::filesystem::path& path, ByteView content) {
   auto temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
   Status status = WriteSynced(temporary, content);
-  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) status = SystemError("rename to", path, errno);
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) status = FileError("rename to", path, errno);
   if (!status.ok()) {
     ::unlink(temporary.c_str());
     return status;
@@ -120,10 +121,10 @@ Status WriteFileAtomic(const std::filesystem::path& path, ByteView content) {
 
 Result<FileHandle> FileHandle::Open(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return MakeError(SystemError("open", path, errno));
+  if (fd < 0) return MakeError(FileError("open", path, errno));
   FileHandle opened(fd, 0);
   struct stat info {};
-  if (::fstat(fd, &info) != 0) return MakeError(SystemError("stat", path, errno));
+  if (::fstat(fd, &info) != 0) return MakeError(FileError("stat", path, errno));
   if (!S_ISREG(info.st_mode)) return InvalidArgument("NOT_A_FILE", path.string() + " is not a regular file");
   opened.size_ = static_cast<std::uint64_t>(info.st_size);
   return opened;
@@ -131,14 +132,14 @@ Result<FileHandle> FileHandle::Open(const std::filesystem::path& path) {
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return MakeError(SystemError("open", path, errno));
+  if (!file.valid()) return MakeError(FileError("open", path, errno));
   struct stat info {};
-  if (::fstat(file.get(), &info) != 0) return MakeError(SystemError("stat", path, errno));
+  if (::fstat(file.get(), &info) != 0) return MakeError(FileError("stat", path, errno));
   if (!S_ISREG(info.st_mode)) return InvalidArgument("NOT_A_FILE", path.string() + " is not a regular file");
   if (info.st_size == 0) return std::shared_ptr<const MappedFile>(new MappedFile({}));
   const auto size = static_cast<std::size_t>(info.st_size);
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-  if (address == MAP_FAILED) return MakeError(SystemError("map", path, errno));
+  if (address == MAP_FAILED) return MakeError(FileError("map", path, errno));
   return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const std::byte*>(address), size}));
 }
 

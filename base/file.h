@@ -4,11 +4,16 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "base/bytes.h"
 #include "base/status.h"
 
 namespace edgefleet {
+
+// What a failed system call on a file means: NOT_FOUND [FILE_MISSING], RESOURCE_EXHAUSTED [DISK_FULL], PERMISSION_DENIED
+// [FILE_DENIED], INTERNAL [FILE_IO]. `action` is a verb ("write"), `error` an errno.
+Status FileError(const std::string& action, const std::filesystem::path& path, int error);
 
 // NOT_FOUND [FILE_MISSING], or INVALID_ARGUMENT [FILE_TOO_LARGE] above `size_max`.
 Result<Bytes> ReadFile(const std::filesystem::path& path, std::uint64_t size_max);
