@@ -18,7 +18,7 @@ namespace edgefleet::privacy {
 // An upper bound, tight to about 1e-15 relative, of delta(epsilon). mu >= 0 (may be infinite), epsilon >= 0.
 double GaussianDelta(double mu, double epsilon);
 
-// The least epsilon with delta(epsilon) <= delta, rounded up. Infinity for infinite mu, 0 for mu = 0. `delta` in (0, 1).
+// The least epsilon with delta(epsilon) <= delta, rounded up. Infinity for mu of 1e6 and more, 0 for mu = 0. `delta` in (0, 1).
 double GaussianEpsilon(double mu, double delta);
 
 // Value type; not thread-safe.

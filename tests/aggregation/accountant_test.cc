@@ -1,0 +1,140 @@
+// The accountant against reference values and against a bisection of its own over another form of the same curve.
+#include "aggregator/privacy/accountant.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace edgefleet::privacy {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double EpsilonOf(double multiplier, std::uint64_t steps, double delta) {
+  GaussianAccountant accountant;
+  EXPECT_TRUE(accountant.Charge(multiplier, steps).ok());
+  return accountant.Epsilon(delta).value();
+}
+
+struct Reference {
+  double multiplier;
+  std::uint64_t steps;
+  double delta;
+  double epsilon;
+  double tolerance;
+};
+
+// Rows without subsampling: Balle-Wang closed form, TensorFlow Privacy's PLD accountant (gaussian_pld).
+constexpr Reference kReferences[] = {
+    {0.35, 2, 1e-5, 24.7160779, 1e-6},
+    {4.530877117, 1, 1e-6, 0.927392338, 1e-8},
+    {10.0, 100, 1e-6, 4.886554117, 1e-8},
+    {3.0, 1, 1e-6, 1.447988021, 1e-8},
+};
+
+TEST(Accountant, AgreesWithReferenceValues) {
+  for (const Reference& row : kReferences) {
+    EXPECT_NEAR(EpsilonOf(row.multiplier, row.steps, row.delta), row.epsilon, row.tolerance)
+        << row.multiplier << " x " << row.steps;
+  }
+  // google/differential-privacy: three releases at sqrt(3) have delta 0.126936737507 at epsilon 1.
+  EXPECT_NEAR(GaussianDelta(1.0, 1.0), 0.126936737507, 1e-9);
+}
+
+TEST(Accountant, IsBelowTheRenyiBoundsOfTheSameMechanism) {
+  // RDP with the CKS conversion is valid and looser: 13.376 for (1, 5 steps, 1e-6), 26.2880374 for (0.35, 2, 1e-5).
+  EXPECT_LT(EpsilonOf(1.0, 5, 1e-6), 13.376);
+  EXPECT_GT(EpsilonOf(1.0, 5, 1e-6), 10);
+  EXPECT_LT(EpsilonOf(0.35, 2, 1e-5), 26.2880374);
+}
+
+// Delta as the integral of the positive part of p - e^epsilon q, for p = N(mu, 1), q = N(0, 1), by Simpson's rule.
+long double IntegratedDelta(long double mu, long double epsilon) {
+  const long double low = mu / 2 + epsilon / mu;  // where p = e^epsilon q
+  const long double high = std::max(low, mu) + 12;
+  constexpr int kSteps = 4000;
+  const long double width = (high - low) / kSteps;
+  const auto density = [&](long double x) {
+    constexpr long double kSqrtTwoPi = 2.50662827463100050242L;
+    return (std::exp(-(x - mu) * (x - mu) / 2) - std::exp(epsilon - x * x / 2)) / kSqrtTwoPi;
+  };
+  long double total = density(low) + density(high);
+  for (int i = 1; i < kSteps; ++i) total += (i % 2 == 1 ? 4 : 2) * density(low + i * width);
+  return total * width / 3;
+}
+
+TEST(Accountant, AgreesWithAnIndependentBisection) {
+  for (const double multiplier : {0.3, 0.8, 1.0, 2.5, 10.0}) {
+    for (const std::uint64_t steps : {1U, 10U, 100U}) {
+      for (const double delta : {1e-3, 1e-5, 1e-8}) {
+        const long double mu = std::sqrt(static_cast<long double>(steps)) / multiplier;
+        long double low = 0, high = 1e5;
+        for (int i = 0; i < 70; ++i) {
+          const long double middle = (low + high) / 2;
+          (IntegratedDelta(mu, middle) > delta ? low : high) = middle;
+        }
+        const double epsilon = EpsilonOf(multiplier, steps, delta);
+        EXPECT_NEAR(epsilon, static_cast<double>(high), 1e-7 * (1 + epsilon))
+            << multiplier << " x " << steps << " at " << delta;
+      }
+    }
+  }
+}
+
+TEST(Accountant, IsNeverOptimistic) {
+  for (const double mu : {1e-4, 0.01, 0.3, 1.0, 4.0, 30.0, 300.0}) {
+    for (const double delta : {1e-2, 1e-6, 1e-10}) {
+      const double epsilon = GaussianEpsilon(mu, delta);
+      EXPECT_LE(GaussianDelta(mu, epsilon), delta * (1 + 1e-9)) << mu << " at " << delta;
+      if (epsilon > 0) {
+        EXPECT_GT(GaussianDelta(mu, epsilon * (1 - 1e-6)), delta) << "not tight: " << mu << " at " << delta;
+      }
+    }
+  }
+}
+
+TEST(Accountant, ComposesEqualAndUnequalReleases) {
+  const double single = EpsilonOf(2.0 / std::sqrt(50.0), 1, 1e-6);
+  EXPECT_NEAR(EpsilonOf(2.0, 50, 1e-6), single, 1e-10 * single);
+  GaussianAccountant mixed;  // 1/1 + 4 * 1/4 = 2 = one release at 1/sqrt(2)
+  ASSERT_TRUE(mixed.Charge(1.0).ok());
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(mixed.Charge(2.0).ok());
+  EXPECT_NEAR(mixed.Epsilon(1e-5).value(), EpsilonOf(1 / std::sqrt(2.0), 1, 1e-5), 1e-10);
+}
+
+TEST(Accountant, GrowsWithEachReleaseAndForecastsWithoutCharging) {
+  GaussianAccountant accountant;
+  EXPECT_EQ(accountant.Epsilon(1e-5).value(), 0.0);
+  double before = 0;
+  for (int round = 0; round < 30; ++round) {
+    const double forecast = accountant.EpsilonAfter(1.1, 1, 1e-5).value();
+    EXPECT_EQ(accountant.Epsilon(1e-5).value(), before);
+    ASSERT_TRUE(accountant.Charge(1.1).ok());
+    EXPECT_EQ(accountant.Epsilon(1e-5).value(), forecast);
+    EXPECT_GT(forecast, before);
+    before = forecast;
+  }
+}
+
+TEST(Accountant, NoNoiseIsInfinite) {
+  GaussianAccountant accountant;
+  ASSERT_TRUE(accountant.Charge(1.0).ok());
+  ASSERT_TRUE(accountant.Charge(0.0).ok());
+  EXPECT_EQ(accountant.Epsilon(1e-5).value(), kInfinity);
+  ASSERT_TRUE(accountant.Charge(5.0).ok());
+  EXPECT_EQ(accountant.Epsilon(1e-5).value(), kInfinity);
+  EXPECT_EQ(EpsilonOf(1e-9, 1, 1e-5), kInfinity);
+  EXPECT_EQ(EpsilonOf(5e-324, 1, 1e-5), kInfinity);
+}
+
+TEST(Accountant, RefusesWhatIsNoMultiplierOrDelta) {
+  GaussianAccountant accountant;
+  EXPECT_EQ(accountant.Charge(-1).reason(), "BAD_NOISE");
+  EXPECT_EQ(accountant.Charge(std::nan("")).reason(), "BAD_NOISE");
+  for (const double delta : {0.0, 1.0, -1.0, std::nan("")}) EXPECT_EQ(accountant.Epsilon(delta).error().reason(), "BAD_DELTA");
+  EXPECT_EQ(accountant.Epsilon(1e-5).value(), 0.0);
+}
+
+}  // namespace
+}  // namespace edgefleet::privacy
