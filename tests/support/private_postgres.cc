@@ -57,7 +57,7 @@ int Reap(pid_t pid, Clock::duration patience) {
   int state = 0;
   while (waitpid(pid, &state, WNOHANG) == 0) {
     if (Clock::now() > deadline) kill(pid, SIGKILL);
-    std::this_thread::sleep_for(kPollInterval);
+    std::this_thread::sleep_for(kPollInterval);  // poll
   }
   return state;
 }
@@ -137,7 +137,7 @@ Status PrivatePostgres::WaitUntilReady() {
       server_ = -1;
       return Internal("POSTGRES_ENDED", LogTail(folder_ / "server.log"));
     }
-    std::this_thread::sleep_for(kPollInterval);
+    std::this_thread::sleep_for(kPollInterval);  // poll
   }
   return DeadlineExceeded("POSTGRES_NOT_READY", last);
 }
