@@ -58,17 +58,15 @@ CompileWorker::CompileWorker(const Dependencies& dependencies, std::size_t threa
 
 void CompileWorker::Wake() {
   // Refused when as many look-ups wait as there are threads: those will find everything.
-  (void)pool_.Submit([this] { Work(); });
+  (void)pool_.Submit([this] { Drain(); });
 }
 
-void CompileWorker::Drain() { backoff_.Stop(); }
-
 void CompileWorker::Stop() {
-  Drain();
+  backoff_.Stop();
   pool_.Stop();
 }
 
-void CompileWorker::Work() {
+void CompileWorker::Drain() {
   while (true) {
     std::optional<VersionKey> next;
     const Status looked = backoff_.Run([&]() -> Status {

@@ -49,19 +49,14 @@ Status Registry::Start() {
   return OkStatus();
 }
 
-void Registry::Drain() {
+void Registry::Stop() {
   {
     std::lock_guard lock(stop_mutex_);
     stopping_ = true;
     changed_.notify_all();
   }
-  worker_.Drain();
-  watchers_.Clear();
-}
-
-void Registry::Stop() {
-  Drain();
   worker_.Stop();
+  watchers_.Clear();
 }
 
 Status Registry::Maintain() {

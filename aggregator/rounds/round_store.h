@@ -79,8 +79,6 @@ class RoundStore {
   // Frees it at once. A lost lease is left alone.
   virtual Status ReleaseLease(const Lease& lease) = 0;
 
-  // The version a running task goes on from.
-  virtual Status SetCurrentVersion(const Lease& lease, std::uint64_t version) = 0;
   // Ends a running task; one that has ended stays as it is.
   virtual Status EndTask(const Lease& lease, TaskState state, const std::string& detail) = 0;
   // ALREADY_EXISTS [ROUND_EXISTS] for a round id or number that is taken; FAILED_PRECONDITION [TASK_ENDED].
@@ -89,8 +87,9 @@ class RoundStore {
   // also counts in the task: rounds_committed and current_version, or rounds_failed, and failures_in_row. Sent again after it
   // took effect, it succeeds. FAILED_PRECONDITION [BAD_TRANSITION] when the stored phase does not allow the event.
   virtual Status Advance(const Lease& lease, const Round& round, Event event, WallTime at) = 0;
-  // Durably notes that the registry is about to be asked; the round must be kValidating.
-  virtual Status RecordCommitIntent(const Lease& lease, const std::string& round_id, const std::string& commit_request_id) = 0;
+  // Durably stores all of `round`, whose commit_request_id is set, before the registry is asked to commit. FAILED_PRECONDITION
+  // [BAD_TRANSITION] unless the stored round is kValidating.
+  virtual Status RecordCommitIntent(const Lease& lease, const Round& round) = 0;
   // Charges the task for a round, before anything is unmasked: appends `entry`, whose sequence and epsilon the caller computed
   // for the task's next row, and raises the task's rounds_charged and epsilon_spent. A round that was charged before is not
   // charged again: the first row is returned. FAILED_PRECONDITION [BAD_LEDGER] for a sequence that is not the next one.

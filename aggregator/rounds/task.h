@@ -70,6 +70,7 @@ struct CohortSpec {
   std::uint32_t stratum_min = 0;
   std::uint64_t seed = 0;
   std::uint32_t pool_min = 0;
+  std::uint32_t quota_min = 0;
 };
 
 struct TaskSpec {

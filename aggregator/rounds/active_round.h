@@ -1,0 +1,228 @@
+// One round while it runs: devices speak to it, the clock moves it, the store remembers it.
+//
+// How each phase ends (deadlines count from the phase's beginning):
+//   SELECTING    when every assigned device has sent keys or left; at selecting_ms_max with enough of them.
+//   TRAINING     when every roster member has sent shares or left; at min(training_ms_max, 60 s) with enough of them. Devices
+//                train on after they have shared, so this phase is short.
+//   COLLECTING   when every member that shared has uploaded or left, or when cohort_size updates are here (over-provisioned
+//                devices are not waited for); at training_ms_max + collecting_ms_max with enough of them.
+//   UNMASKING    when every survivor has answered or left, or 1 s after the threshold was reached; at unmasking_ms_max with
+//                enough answers. The privacy ledger was charged before this phase began.
+//   AGGREGATING  when the candidate parameters exist; 10 minutes for an unreachable registry.
+//   VALIDATING   when the holdout accepted them and the registry has committed them. Until the commit was asked for, 10
+//   minutes;
+//                from then on only the registry knows, and it is asked, with one request id, until it answers.
+// "Enough" is MembersNeeded() of the roster. As soon as a phase can no longer get enough, the round fails.
+//
+// Thread-safe. Everything happens on the round's strand of `control`; blocking work (gateways, sums) on `work`. Answers come on
+// either pool, exactly once, and must be quick.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aggregator/aggregation/update_spool.h"
+#include "aggregator/rounds/aggregate.h"
+#include "aggregator/rounds/members.h"
+#include "aggregator/rounds/ports.h"
+#include "aggregator/rounds/round_store.h"
+#include "base/executor.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "secagg/server.h"
+
+namespace edgefleet::rounds {
+
+// What a round works with; all of it outlives the round.
+struct RoundPorts {
+  RoundStore& store;
+  ModelGateway& models;
+  CohortGateway& cohorts;
+  aggregation::UpdateSpool& spool;
+  const Clock& clock;
+  Timer& timer;
+  ThreadPool& control;
+  ThreadPool& work;
+  RandomSource& random;  // thread-safe and cryptographically secure
+  Logger& logger;
+  std::filesystem::path candidates;  // folder for parameters that are about to be committed
+};
+
+struct RoundPlan {
+  Task task;
+  Round record;  // as stored, kSelecting
+  ModelInfo base;
+  secagg::Encoding encoding;
+  Lease lease;
+  std::optional<ModelMetrics> base_metrics;  // of the base version, if known already
+};
+
+// Called on the round's strand; must be quick.
+class RoundListener {
+ public:
+  virtual ~RoundListener() = default;
+  virtual void OnPhase(const Round& round, Phase former) = 0;
+  // Once. `abandoned`: the round ended here without a final phase in the store; the task's next owner ends it.
+  virtual void OnEnd(const Round& round, bool abandoned) = 0;
+};
+
+template <typename T>
+using Answer = std::function<void(Result<T>)>;
+
+// What a device needs to know of the present phase.
+struct PhaseUpdate {
+  Phase phase = Phase::kSelecting;
+  std::string failure_reason;
+  std::optional<secagg::RoundSetup> training;
+  std::optional<std::vector<secagg::SealedShares>> collecting;
+  std::optional<std::vector<std::uint32_t>> unmasking;  // survivors
+  WallTime deadline;
+};
+
+// Deterministic given the stored round: the same after a restart.
+RoundLineage MakeLineage(const Task& task, const Round& round);
+std::filesystem::path CandidateFile(const std::filesystem::path& folder, const std::string& round_id);
+
+class Upload;
+
+// Errors of all device operations: PERMISSION_DENIED [NOT_ASSIGNED]; FAILED_PRECONDITION [ROUND_CLOSED] (the round has ended,
+// or goes on without this device), [WRONG_PHASE]; ALREADY_EXISTS [ALREADY_SUBMITTED]; UNAVAILABLE with retry-after
+// [SELECTION_PENDING, ROUND_BUSY, ROUND_NOT_HERE]; RESOURCE_EXHAUSTED [OVERLOADED].
+class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
+ public:
+  ActiveRound(RoundPorts ports, RoundPlan plan, RoundListener& listener);
+
+  // Once.
+  void Start();
+  // Ends the round as failed, unless its commit was asked for already.
+  void Cancel(const std::string& reason, const std::string& detail);
+  // Ends the round here and leaves the store alone: the lease was lost or the process stops.
+  void Abandon(const std::string& why);
+
+  // Long polls, present and future, are answered UNAVAILABLE [STOPPING]; the round goes on.
+  void SendWaitersHome();
+
+  void AdvertiseKeys(Participant who, secagg::KeyAdvert advert, Answer<Phase> answer);
+  // Answers when the phase is beyond `after`, or after `wait`. One waiter a device: a newer one sends the older one home.
+  void AwaitPhase(Participant who, Phase after, Millis wait, Answer<PhaseUpdate> answer);
+  void ShareKeys(Participant who, std::vector<secagg::SealedShares> shares, Answer<Phase> answer);
+  void GetUpload(Participant who, Answer<aggregation::UploadProgress> answer);
+  // INVALID_ARGUMENT [BAD_UPDATE], OUT_OF_RANGE [BAD_OFFSET], and those of UpdateSpool::Begin.
+  void BeginUpload(Participant who, std::uint64_t size, Bytes sha256, std::uint64_t offset,
+                   Answer<std::shared_ptr<Upload>> answer);
+  void Unmask(Participant who, secagg::UnmaskAnswer message, Answer<Phase> answer);
+  void Leave(Participant who, std::string reason, Answer<Phase> answer);
+
+  const std::string& round_id() const { return round_id_; }
+
+ private:
+  friend class Upload;
+  struct Waiter {
+    Phase after;
+    Answer<PhaseUpdate> answer;
+    Timer::Id timer;
+    WallTime until;
+  };
+
+  // --- active_round.cc: phases and time
+  void OpenSelection();
+  void PollSelection();
+  void OnSelected(const Selection& selection);
+  void CheckProgress(bool deadline);
+  void CheckSelecting(bool deadline);
+  void CheckTraining(bool deadline);
+  void CheckCollecting(bool deadline);
+  void CheckUnmasking(bool deadline);
+  void EnterPhase();
+  void Move(Event event, std::function<Status()> before = nullptr);
+  void TryMove(const Round& target, Event event, const std::function<Status()>& before, std::uint64_t move, WallTime until,
+               Millis backoff);
+  void OnMoved(const Round& target);
+  void Fail(const std::string& reason, const std::string& detail);
+  void Close(bool abandoned);
+  void SetDeadline(Millis from_now);
+  void NotifyWaiters();
+
+  // --- active_round_finish.cc: aggregation, validation, commit, cleaning up
+  void StartAggregation();
+  void ApplyToBase(std::shared_ptr<const Aggregate> aggregate);
+  void StartValidation();
+  void EvaluateCandidate();
+  void JudgeCandidate(const ModelMetrics& metrics);
+  void StartCommit();
+  void FailBy(const Status& error, const char* unavailable, const char* rejected);
+  void AskRegistryToCommit();
+  void CleanUp();
+
+  // --- active_round_devices.cc
+  template <typename T>
+  void OnStrand(Answer<T> answer, std::function<void(const Answer<T>&)> task);
+  Result<Member*> Admit(const Participant& who);
+  Status CheckPhase(const Member& member, Phase expected) const;
+  Result<PhaseUpdate> UpdateFor(const Member& member) const;
+  void RegisterUpload(const std::string& device_id);
+  void DropWaiter(const std::string& device_id);
+
+  // --- plumbing
+  void Post(edgefleet::Task task);
+  void Work(edgefleet::Task task);
+  void After(Millis delay, edgefleet::Task task);
+  bool Over(Phase phase) const { return abandoned_ || record_.phase != phase; }
+  template <typename T>
+  void Call(std::function<Result<T>()> step, WallTime until, std::function<void(Result<T>)> then, Millis backoff);
+  template <typename T>
+  void Call(std::function<Result<T>()> step, WallTime until, std::function<void(Result<T>)> then);
+  const TaskSpec& spec() const { return plan_.task.spec; }
+
+  const RoundPorts ports_;
+  const RoundPlan plan_;
+  RoundListener& listener_;
+  const std::string round_id_;
+  const std::uint64_t vector_length_;
+  const std::shared_ptr<Strand> strand_;
+
+  // All below belongs to the strand.
+  Round record_;
+  std::optional<Members> members_;          // once selected
+  std::shared_ptr<secagg::Server> server_;  // given away to the aggregation job
+  std::map<std::string, Waiter> waiters_;
+  std::optional<Timer::Id> deadline_timer_;
+  WallTime deadline_;
+  bool moving_ = false;      // a transition is being stored
+  std::uint64_t moves_ = 0;  // number of the present move; an older one that still retries gives up
+  bool failing_ = false;
+  bool abandoned_ = false;
+  bool closed_ = false;
+  bool stopping_ = false;
+  bool grace_running_ = false;
+  std::optional<Status> gateway_error_;                  // of the gateway call that is being retried
+  std::shared_ptr<const std::vector<float>> candidate_;  // shared with jobs on `work`
+};
+
+// One stream of a device's masked update. One owner at a time; keeps its round alive.
+class Upload {
+ public:
+  Upload(std::shared_ptr<ActiveRound> round, std::string device_id, std::shared_ptr<UploadSlot> slot,
+         aggregation::UploadProgress progress);
+
+  // Writes to the disk on the caller's thread. Errors of UpdateSpool::Append; ABORTED [UPLOAD_SUPERSEDED] when a newer stream
+  // of the device has taken over. Chunks of an update that is complete already are dropped: it was sent again.
+  Status Append(ByteView chunk);
+  // Where the upload stands; complete means that it is in the sum.
+  void Finish(Answer<aggregation::UploadProgress> answer);
+
+ private:
+  const std::shared_ptr<ActiveRound> round_;
+  const std::string device_id_;
+  const std::shared_ptr<UploadSlot> slot_;
+  std::uint64_t generation_ = 0;
+  aggregation::UploadProgress progress_;
+  const bool repeated_;  // complete when the stream began
+};
+
+}  // namespace edgefleet::rounds

@@ -1,0 +1,90 @@
+#include "aggregator/rounds/store/migrations.h"
+
+namespace edgefleet::rounds {
+namespace {
+
+// tasks.position gives the order of creation. leases.owner is empty while a lease is free; its row and fence stay. Times are
+// Unix milliseconds, rounds.ended_ms is 0 until the round has ended.
+constexpr std::string_view kTasksRoundsLedger = R"sql(
+CREATE TABLE tasks (
+  task_id TEXT PRIMARY KEY,
+  position BIGINT NOT NULL UNIQUE,
+  spec TEXT NOT NULL,
+  state BIGINT NOT NULL,
+  detail TEXT NOT NULL,
+  rounds_committed BIGINT NOT NULL,
+  rounds_failed BIGINT NOT NULL,
+  failures_in_row BIGINT NOT NULL,
+  current_version BIGINT NOT NULL,
+  rounds_charged BIGINT NOT NULL,
+  epsilon_spent DOUBLE PRECISION NOT NULL,
+  created_ms BIGINT NOT NULL
+);
+CREATE INDEX tasks_by_state ON tasks (state, position);
+CREATE TABLE rounds (
+  round_id TEXT PRIMARY KEY,
+  task_id TEXT NOT NULL REFERENCES tasks (task_id),
+  number BIGINT NOT NULL,
+  phase BIGINT NOT NULL,
+  failure_reason TEXT NOT NULL,
+  failure_detail TEXT NOT NULL,
+  base_version BIGINT NOT NULL,
+  new_version BIGINT NOT NULL,
+  assigned BIGINT NOT NULL,
+  advertised BIGINT NOT NULL,
+  shared BIGINT NOT NULL,
+  uploaded BIGINT NOT NULL,
+  unmasked BIGINT NOT NULL,
+  dropouts_recovered BIGINT NOT NULL,
+  examples BIGINT NOT NULL,
+  accuracy DOUBLE PRECISION NOT NULL,
+  accuracy_before DOUBLE PRECISION NOT NULL,
+  loss DOUBLE PRECISION NOT NULL,
+  epsilon_spent DOUBLE PRECISION NOT NULL,
+  update_bytes BIGINT NOT NULL,
+  commit_request_id TEXT NOT NULL,
+  started_ms BIGINT NOT NULL,
+  ended_ms BIGINT NOT NULL,
+  UNIQUE (task_id, number)
+);
+CREATE TABLE transitions (
+  round_id TEXT NOT NULL REFERENCES rounds (round_id),
+  position BIGINT NOT NULL,
+  source BIGINT NOT NULL,
+  event BIGINT NOT NULL,
+  target BIGINT NOT NULL,
+  at_ms BIGINT NOT NULL,
+  PRIMARY KEY (round_id, position)
+);
+CREATE TABLE privacy_ledger (
+  task_id TEXT NOT NULL REFERENCES tasks (task_id),
+  sequence BIGINT NOT NULL,
+  round_id TEXT NOT NULL UNIQUE REFERENCES rounds (round_id),
+  participants BIGINT NOT NULL,
+  noise_multiplier DOUBLE PRECISION NOT NULL,
+  clip_norm DOUBLE PRECISION NOT NULL,
+  delta DOUBLE PRECISION NOT NULL,
+  epsilon_spent DOUBLE PRECISION NOT NULL,
+  charged_ms BIGINT NOT NULL,
+  PRIMARY KEY (task_id, sequence)
+);
+CREATE TABLE requests (
+  request_id TEXT PRIMARY KEY,
+  fingerprint TEXT NOT NULL,
+  task_id TEXT NOT NULL REFERENCES tasks (task_id)
+);
+CREATE TABLE leases (
+  task_id TEXT PRIMARY KEY REFERENCES tasks (task_id),
+  owner TEXT NOT NULL,
+  fence BIGINT NOT NULL,
+  expires_ms BIGINT NOT NULL
+);
+)sql";
+
+constexpr sql::Migration kMigrations[] = {{"tasks, rounds, ledger, leases", kTasksRoundsLedger}};
+
+}  // namespace
+
+std::span<const sql::Migration> Migrations() { return kMigrations; }
+
+}  // namespace edgefleet::rounds

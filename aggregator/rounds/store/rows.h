@@ -1,0 +1,28 @@
+// How tasks, rounds and ledger entries lie in rows. Column lists and readers belong together; keep their order.
+#pragma once
+
+#include <vector>
+
+#include "aggregator/rounds/round_store.h"
+#include "base/sql/sql.h"
+
+namespace edgefleet::rounds {
+
+inline constexpr char kTaskColumns[] =
+    "task_id, spec, state, detail, rounds_committed, rounds_failed, failures_in_row, current_version, rounds_charged, "
+    "epsilon_spent, created_ms";
+inline constexpr char kRoundColumns[] =
+    "round_id, task_id, number, phase, failure_reason, failure_detail, base_version, new_version, assigned, advertised, "
+    "shared, uploaded, unmasked, dropouts_recovered, examples, accuracy, accuracy_before, loss, epsilon_spent, update_bytes, "
+    "commit_request_id, started_ms, ended_ms";
+inline constexpr std::size_t kRoundColumnCount = 23;
+inline constexpr char kLedgerColumns[] =
+    "round_id, sequence, participants, noise_multiplier, clip_norm, delta, epsilon_spent, charged_ms";
+
+Result<Task> ReadTask(const sql::Row& row);  // DATA_LOSS [BAD_SPEC]
+Round ReadRound(const sql::Row& row);
+LedgerEntry ReadLedger(const sql::Row& row);
+// Values for kRoundColumns.
+std::vector<sql::Value> RoundValues(const Round& round);
+
+}  // namespace edgefleet::rounds
