@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/file_handle.h"
+#include "base/mapped_output.h"
 
 namespace edgefleet {
 
@@ -128,6 +129,32 @@ Result<FileHandle> FileHandle::Open(const std::filesystem::path& path) {
   if (!S_ISREG(info.st_mode)) return InvalidArgument("NOT_A_FILE", path.string() + " is not a regular file");
   opened.size_ = static_cast<std::uint64_t>(info.st_size);
   return opened;
+}
+
+Result<std::unique_ptr<MappedOutput>> MappedOutput::Create(const std::filesystem::path& path, std::uint64_t size) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return MakeError(FileError("create", path, errno));
+  std::unique_ptr<MappedOutput> output(new MappedOutput(path, fd));
+  if (const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(size)); error != 0) {
+    return MakeError(FileError("allocate", path, error));
+  }
+  void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (address == MAP_FAILED) return MakeError(FileError("map", path, errno));
+  output->bytes_ = {static_cast<std::byte*>(address), size};
+  return output;
+}
+
+MappedOutput::~MappedOutput() {
+  if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
+  ::close(fd_);
+  if (!committed_) ::unlink(path_.c_str());
+}
+
+Status MappedOutput::Commit(std::uint64_t size) {
+  if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) return FileError("truncate", path_, errno);
+  if (::fsync(fd_) != 0) return FileError("sync", path_, errno);
+  committed_ = true;
+  return OkStatus();
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
