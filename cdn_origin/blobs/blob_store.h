@@ -36,9 +36,9 @@ class BlobStore {
  public:
   virtual ~BlobStore() = default;
   virtual Result<BlobState> Stat(const crypto::Sha256Digest& sha256) = 0;
-  // Starts, or goes on with, an upload at `offset`, which must be what Stat tells: OUT_OF_RANGE [BAD_OFFSET] otherwise. A blob
-  // that is complete accepts any offset and swallows what comes. INVALID_ARGUMENT [TOO_LARGE] above kBlobBytesMax or when
-  // `size` is not what the upload began with.
+  // Starts, or goes on with, an upload at `offset`, which must be what Stat tells: OUT_OF_RANGE [BAD_OFFSET] otherwise. Offset
+  // 0 with another `size` than before starts anew. A blob that is complete accepts any offset and swallows what comes.
+  // INVALID_ARGUMENT [TOO_LARGE] above kBlobBytesMax, RESOURCE_EXHAUSTED [TOO_MANY_UPLOADS].
   virtual Result<std::unique_ptr<BlobWriter>> Put(const crypto::Sha256Digest& sha256, std::uint64_t size,
                                                   std::uint64_t offset) = 0;
   // NOT_FOUND [BLOB_UNKNOWN].

@@ -2,6 +2,7 @@
 // ("patch-from").
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 
 #include "base/bytes.h"
