@@ -11,7 +11,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -22,9 +21,12 @@
 
 #include "base/bytes.h"
 #include "base/crypto/crypto.h"
+#include "base/file_handle.h"
 #include "base/status.h"
 
 namespace edgefleet::update {
+
+struct StoreState;
 
 struct InstalledVariant {
   std::string name;       // "int8"
@@ -112,17 +114,22 @@ class ModelStore {
                                      const std::filesystem::path& file, std::uint64_t bytes_max);
 
  private:
-  struct State;
-  ModelStore(std::filesystem::path dir, int lock_fd, std::unique_ptr<State> state);
+  ModelStore(std::filesystem::path dir, FileHandle lock);
 
-  Status Save(const State& next);
-  void CollectGarbage();
+  // Writes `next` and makes it the present state, then removes the files that it no longer names.
+  Status Commit(StoreState next);
+  void RemoveUnnamedFiles() const;
+  void DropBroken(StoreState& state) const;
+  bool Whole(const InstalledVersion& version) const;
   std::filesystem::path FilePath(const crypto::Sha256Digest& sha256) const;
+  std::optional<InstalledVersion> WithFiles(std::optional<InstalledVersion> version) const;
+  // Moves a complete file to its place among `files`, unless one is there.
+  Status Adopt(const std::filesystem::path& file, const crypto::Sha256Digest& sha256) const;
 
   const std::filesystem::path dir_;
-  const int lock_fd_;
+  const FileHandle lock_;
   mutable std::mutex mutex_;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<StoreState> state_;
 };
 
 }  // namespace edgefleet::update

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -38,7 +39,7 @@ enum class UpdateOutcome {
 };
 std::string_view UpdateOutcomeName(UpdateOutcome outcome);  // "INSTALLED" and so on
 
-// What one Poll or RollBack did.
+// What one Poll or RollBack did. Telemetry sends it as it is.
 struct UpdateReport {
   std::string model;
   std::uint64_t from_version = 0;  // active before; 0: none
@@ -78,17 +79,27 @@ class Updater {
   Result<FetchedTarget> FetchTarget(std::string_view manifest_path, std::uint64_t version, std::string_view variant);
 
  private:
-  struct Transfer;
-  Result<manifest::Manifest> FetchManifest(Transfer& transfer);
-  Result<manifest::Manifest> FetchVersionManifest(std::string_view path, Transfer& transfer);
-  Status Obtain(const manifest::Target& target, const std::filesystem::path& pending, Transfer& transfer);
+  // What the files of one call cost.
+  struct Traffic {
+    std::uint64_t bytes = 0;
+    int files = 0;
+    int deltas = 0;
+    bool by_delta() const { return files > 0 && deltas == files; }
+  };
+  Result<manifest::Manifest> FetchManifest(Traffic& traffic);
+  Result<manifest::Manifest> FetchAndVerify(std::string_view path, std::string_view etag, Traffic& traffic);
+  Result<manifest::Manifest> Verify(std::string_view path, ByteView envelope) const;
+  Status Update(UpdateReport& report, Traffic& traffic);
+  Status Install(const manifest::Manifest& manifest, UpdateReport& report, Traffic& traffic);
+  bool IsInstalled(const manifest::Manifest& manifest) const;
+  Result<std::vector<manifest::Target>> Wanted(const manifest::Manifest& manifest) const;
+  Result<std::filesystem::path> ObtainAll(const std::string& scope, const std::vector<manifest::Target>& targets,
+                                          Traffic& traffic);
+  Status Obtain(const manifest::Target& target, const std::filesystem::path& pending, Traffic& traffic);
   Status ObtainByDelta(const manifest::Target& target, const manifest::Delta& delta, const std::filesystem::path& pending,
-                       Transfer& transfer);
+                       Traffic& traffic);
   const manifest::Delta* ChooseDelta(const manifest::Target& target) const;
-  Result<std::vector<const manifest::Target*>> Wanted(const manifest::Manifest& manifest) const;
-  Status Update(UpdateReport& report, Transfer& transfer);
-  Status Test(const manifest::Manifest& manifest, InstalledVersion candidate, const std::filesystem::path& pending,
-              UpdateReport& report);
+  Status Test(const Trial& trial, UpdateReport& report);
 
   const UpdaterOptions options_;
   HttpFetcher& fetcher_;
