@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "base/bytes.h"
 
@@ -14,12 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kReadBytes = 1 << 20;
-
-Status SystemError(const std::string& action, const fs::path& path, int error) {
-  const std::string message = action + " " + path.string() + ": " + std::strerror(error);
-  if (error == ENOSPC || error == EDQUOT) return ResourceExhausted("DISK_FULL", message + "; free space and try again");
-  return Internal("FILE_IO", message);
-}
 
 class File {
  public:
@@ -46,7 +39,7 @@ Status WriteAt(int fd, std::uint64_t offset, ByteView chunk, const fs::path& pat
     const ssize_t written = ::pwrite(fd, chunk.data(), chunk.size(), static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
-      return SystemError("write", path, errno);
+      return FileError("write", path, errno);
     }
     chunk = chunk.subspan(static_cast<std::size_t>(written));
     offset += static_cast<std::uint64_t>(written);
@@ -56,13 +49,13 @@ Status WriteAt(int fd, std::uint64_t offset, ByteView chunk, const fs::path& pat
 
 Result<Digest> HashFile(const fs::path& path) {
   const File file(path, O_RDONLY);
-  if (file.fd() < 0) return MakeError(SystemError("open", path, errno));
+  if (file.fd() < 0) return MakeError(FileError("open", path, errno));
   crypto::Sha256Stream hash;
   Bytes buffer(kReadBytes);
   while (true) {
     const ssize_t got = ::read(file.fd(), buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return MakeError(SystemError("read", path, errno));
+    if (got < 0) return MakeError(FileError("read", path, errno));
     if (got == 0) return hash.Finish();
     hash.Update(ByteView(buffer).first(static_cast<std::size_t>(got)));
   }
@@ -87,7 +80,7 @@ Result<std::unique_ptr<ArtifactStore>> ArtifactStore::Open(const fs::path& folde
   std::error_code error;
   fs::create_directories(store->uploads_, error);
   if (!error) fs::create_directories(store->artifacts_, error);
-  if (error) return PermissionDenied("FILE_DENIED", "create " + folder.string() + ": " + error.message());
+  if (error) return MakeError(FileError("create", folder, error.value()));
   return store;
 }
 
@@ -129,10 +122,10 @@ Status ArtifactStore::Append(const std::string& upload_id, const ArtifactSpec& s
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   const File file(path, O_WRONLY | O_CREAT);
-  if (file.fd() < 0) return SystemError("open", path, errno);
+  if (file.fd() < 0) return FileError("open", path, errno);
   Status written = WriteAt(file.fd(), offset, chunk, path);
   // A part of a chunk would be a good prefix as well, but the sender counts in chunks.
-  if (!written.ok() && ::ftruncate(file.fd(), static_cast<off_t>(offset)) != 0) return SystemError("truncate", path, errno);
+  if (!written.ok() && ::ftruncate(file.fd(), static_cast<off_t>(offset)) != 0) return FileError("truncate", path, errno);
   return written;
 }
 
@@ -184,7 +177,7 @@ Status ArtifactStore::Sweep(const std::function<Result<bool>(const Digest&)>& us
     std::error_code ignored;
     if (keep && !*keep) fs::remove(entry->path(), ignored);
   }
-  return error ? Internal("FILE_IO", "list " + artifacts_.string() + ": " + error.message()) : OkStatus();
+  return error ? FileError("list", artifacts_, error.value()) : OkStatus();
 }
 
 }  // namespace edgefleet::registry

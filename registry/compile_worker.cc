@@ -58,15 +58,17 @@ CompileWorker::CompileWorker(const Dependencies& dependencies, std::size_t threa
 
 void CompileWorker::Wake() {
   // Refused when as many look-ups wait as there are threads: those will find everything.
-  (void)pool_.Submit([this] { Drain(); });
+  (void)pool_.Submit([this] { Work(); });
 }
 
+void CompileWorker::Drain() { backoff_.Stop(); }
+
 void CompileWorker::Stop() {
-  backoff_.Stop();
+  Drain();
   pool_.Stop();
 }
 
-void CompileWorker::Drain() {
+void CompileWorker::Work() {
   while (true) {
     std::optional<VersionKey> next;
     const Status looked = backoff_.Run([&]() -> Status {

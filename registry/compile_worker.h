@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string_view>
@@ -20,7 +21,7 @@ namespace edgefleet::registry {
 struct Toolchain {
   std::function<Result<compiler::CompileOutput>(const compiler::CompileInput&)> compile;
   std::function<Result<compiler::Metrics>(ByteView efm, std::span<const float> parameters, ByteView evaluation)> evaluate;
-  std::function<Result<std::vector<float>>(ByteView efm)> read_parameters;
+  std::function<Result<std::vector<float>>(std::shared_ptr<const MappedFile> efm)> read_parameters;
 };
 
 // The queue is the store itself: what is COMPILING there is to be done, also after a restart, so nothing is lost when the
@@ -42,11 +43,13 @@ class CompileWorker {
 
   // Looks for work. Never blocks.
   void Wake();
-  // Interrupts waiting, lets a compile that runs come to its end, joins.
+  // Interrupts waiting; nothing new is begun.
+  void Drain();
+  // Drains, lets a compile that runs come to its end, joins.
   void Stop();
 
  private:
-  void Drain();
+  void Work();
   Result<std::optional<VersionKey>> TakeNext();
   Status Process(const VersionKey& key);
   Result<Outcome> Build(const Version& version);

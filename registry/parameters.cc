@@ -53,7 +53,7 @@ Result<Parameters> Registry::GetParameters(const VersionRef& ref) {
   EF_ASSIGN_OR_RETURN(const Version version, Trainable(key));
   EF_ASSIGN_OR_RETURN(const auto file, deps_.artifacts.Map(TrainingVariant(version)->sha256));
   Parameters parameters{key, version.layout_sha256, {}};
-  EF_ASSIGN_OR_RETURN(parameters.values, deps_.toolchain.read_parameters(file->bytes()));
+  EF_ASSIGN_OR_RETURN(parameters.values, deps_.toolchain.read_parameters(file));
   return parameters;
 }
 

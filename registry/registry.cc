@@ -49,14 +49,19 @@ Status Registry::Start() {
   return OkStatus();
 }
 
-void Registry::Stop() {
+void Registry::Drain() {
   {
     std::lock_guard lock(stop_mutex_);
     stopping_ = true;
     changed_.notify_all();
   }
-  worker_.Stop();
+  worker_.Drain();
   watchers_.Clear();
+}
+
+void Registry::Stop() {
+  Drain();
+  worker_.Stop();
 }
 
 Status Registry::Maintain() {

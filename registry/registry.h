@@ -74,7 +74,9 @@ class Registry {
   // Cleans up what a crash left and takes up interrupted compiles. Call before anything else. UNAVAILABLE when the store is
   // away.
   Status Start();
-  // Makes waiting calls return UNAVAILABLE [STOPPING] and ends the compiles. A version left COMPILING is taken up by Start().
+  // Makes waiting calls return UNAVAILABLE [STOPPING], forgets those who watch, begins no more compiles.
+  void Drain();
+  // Drains and waits for a compile that runs. A version left COMPILING is taken up by Start().
   void Stop();
   // Expires uploads, publishes manifests that could not be, renews aging ones. Call every minute or so.
   Status Maintain();

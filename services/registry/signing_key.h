@@ -1,0 +1,16 @@
+// The key that signs manifests.
+#pragma once
+
+#include <filesystem>
+
+#include "base/crypto/crypto.h"
+#include "base/status.h"
+
+namespace edgefleet::services {
+
+// Reads the Ed25519 seed (64 hexadecimal digits) in `key_file`. When `key_file` is empty: data_dir/keys/manifest.key, which is
+// made at the first start, readable by its owner only. Writes the public key in hexadecimal beside data_dir's keys, as
+// manifest.pub: that is what devices trust. INVALID_ARGUMENT [BAD_KEY]; errors of base/file.h.
+Result<crypto::Ed25519SecretKey> LoadSigningKey(const std::filesystem::path& key_file, const std::filesystem::path& data_dir);
+
+}  // namespace edgefleet::services
