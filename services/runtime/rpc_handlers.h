@@ -434,9 +434,11 @@ grpc::ServerWriteReactor<Res>* RunWatch(HandlerContext& handlers, grpc::Callback
 
 template <typename Res>
 bool EventWriter<Res>::Push(Res event) {
+  Task dropped;  // it may hold this writer
   std::lock_guard lock(state_->mutex);
   if (state_->closed) return false;
   if (state_->queue.size() >= kQueueMax) {
+    dropped = std::exchange(state_->when_cancelled, nullptr);
     state_->queue.clear();
     state_->closed = Status(ResourceExhausted("SLOW_READER", "events come faster than they are read; watch again"))
                          .WithRetryAfter(std::chrono::seconds(1));
