@@ -1,0 +1,133 @@
+#include "services/aggregator/aggregator_role.h"
+
+#include <grpcpp/impl/codegen/service_type.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "aggregator/rounds/coordinator.h"
+#include "aggregator/rounds/store/sql_round_store.h"
+#include "aggregator/rounds/thread_timer.h"
+#include "base/crypto/crypto.h"
+#include "services/aggregator/gateways.h"
+#include "services/aggregator/grpc_services.h"
+
+namespace edgefleet::services {
+namespace {
+
+constexpr std::uint64_t kSpoolBytesMax = 256ULL << 30;
+constexpr std::uint64_t kUpdateBytesMax = 4ULL << 30;
+constexpr std::size_t kControlThreads = 2;
+constexpr std::size_t kControlQueueMax = 16'384;
+// Threads that wait for registry and selector, beside those that compute.
+constexpr std::size_t kGatewayThreads = 4;
+constexpr std::size_t kWorkQueueMax = 4'096;
+
+Status MakeFolder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error) return OkStatus();
+  return FailedPrecondition("DATA_DIR", "cannot make the folder " + folder.string() + ": " + error.message());
+}
+
+}  // namespace
+
+struct AggregatorRole::Impl {
+  explicit Impl(RoleContext c) : context(c), folder(c.config.data_dir / "aggregator") {}
+
+  Status OpenStores();
+  rounds::RoundPorts Ports();
+
+  const RoleContext context;
+  const std::filesystem::path folder;
+  crypto::SecureRandom random;
+  std::unique_ptr<rounds::RoundStore> store;
+  std::unique_ptr<aggregation::UpdateSpool> spool;
+  std::unique_ptr<grpc::Service> tasks;
+  std::unique_ptr<grpc::Service> rounds_service;
+  // From Start on.
+  std::unique_ptr<RegistryGateway> registry;
+  std::unique_ptr<SelectorGateway> selector;
+  std::unique_ptr<rounds::Coordinator> coordinator;  // outlives the pools, whose tasks use it
+  std::unique_ptr<rounds::ThreadTimer> timer;
+  std::unique_ptr<ThreadPool> control;
+  std::unique_ptr<ThreadPool> work;
+};
+
+Status AggregatorRole::Impl::OpenStores() {
+  // The spool of a former process: its rounds cannot go on, so their uploads go.
+  std::error_code error;
+  std::filesystem::remove_all(folder / "spool", error);
+  if (error) return FailedPrecondition("DATA_DIR", "cannot clear the spool below " + folder.string() + ": " + error.message());
+  EF_RETURN_IF_ERROR(MakeFolder(folder / "spool"));
+  EF_RETURN_IF_ERROR(MakeFolder(folder / "candidates"));
+  if (context.config.postgres_url.empty()) {
+    EF_ASSIGN_OR_RETURN(store, rounds::OpenSqliteRoundStore(folder / "rounds.db"));
+  } else {
+    EF_ASSIGN_OR_RETURN(store, rounds::OpenPostgresRoundStore(context.config.postgres_url));
+  }
+  EF_ASSIGN_OR_RETURN(spool,
+                      aggregation::UpdateSpool::Open(
+                          {.folder = folder / "spool", .bytes_max = kSpoolBytesMax, .upload_bytes_max = kUpdateBytesMax}));
+  return OkStatus();
+}
+
+rounds::RoundPorts AggregatorRole::Impl::Ports() {
+  return {.store = *store,
+          .models = *registry,
+          .cohorts = *selector,
+          .spool = *spool,
+          .clock = context.clock,
+          .timer = *timer,
+          .control = *control,
+          .work = *work,
+          .random = random,
+          .logger = context.logger,
+          .candidates = folder / "candidates"};
+}
+
+AggregatorRole::AggregatorRole(RoleContext context) : impl_(std::make_unique<Impl>(context)) {}
+AggregatorRole::~AggregatorRole() { Stop(); }
+
+Status AggregatorRole::RegisterServices(grpc::ServerBuilder& builder) {
+  EF_RETURN_IF_ERROR(impl_->OpenStores());
+  auto coordinator = [this] { return impl_->coordinator.get(); };
+  impl_->tasks = MakeTaskService(impl_->context.handlers, coordinator);
+  impl_->rounds_service = MakeRoundService(impl_->context.handlers, coordinator);
+  builder.RegisterService(impl_->tasks.get());
+  builder.RegisterService(impl_->rounds_service.get());
+  return OkStatus();
+}
+
+Status AggregatorRole::Start(const PeerChannels& peers) {
+  const auto& config = impl_->context.config.aggregator;
+  impl_->registry = MakeRegistryGateway(peers.registry);
+  impl_->selector = MakeSelectorGateway(peers.selector, peers.advertised_address);
+  impl_->timer = std::make_unique<rounds::ThreadTimer>(impl_->context.clock);
+  impl_->control = std::make_unique<ThreadPool>("aggregator-control", kControlThreads, kControlQueueMax);
+  impl_->work = std::make_unique<ThreadPool>("aggregator-work", config.worker_threads + kGatewayThreads, kWorkQueueMax);
+  impl_->coordinator = std::make_unique<rounds::Coordinator>(
+      impl_->Ports(),
+      rounds::CoordinatorOptions{
+          .owner = peers.advertised_address, .lease = Millis(config.lease_ms), .rounds_active_max = config.rounds_active_max},
+      impl_->context.metrics);
+  return impl_->coordinator->Start();
+}
+
+void AggregatorRole::Drain() {
+  if (impl_->coordinator) impl_->coordinator->Drain();
+}
+
+void AggregatorRole::Stop() {
+  if (!impl_->coordinator) return;
+  impl_->coordinator->Stop();
+  impl_->registry->CancelAll();
+  impl_->selector->CancelAll();
+  impl_->timer->Stop();
+  impl_->work->Stop();
+  impl_->control->Stop();
+  impl_->coordinator.reset();
+  impl_->store.reset();
+}
+
+}  // namespace edgefleet::services

@@ -1,0 +1,31 @@
+// Between edgefleet.rounds.v1 and aggregator/rounds. What comes from outside is checked against the bounds of the contract.
+#pragma once
+
+#include "aggregator/rounds/active_round.h"
+#include "edgefleet/rounds/v1/rounds.pb.h"
+
+namespace edgefleet::services {
+
+// 1 to 64 characters of [A-Za-z0-9._-]; INVALID_ARGUMENT [BAD_REQUEST_ID].
+Status CheckRequestId(const std::string& request_id);
+// 0 means 50; INVALID_ARGUMENT [BAD_PAGE_SIZE] above 200.
+Result<std::uint32_t> PageSize(std::uint32_t page_size);
+
+// Fills in the contract's defaults; rounds::CheckTask checks the rest. INVALID_ARGUMENT [BAD_TASK] for a missing part.
+Result<rounds::TaskSpec> FromProto(const edgefleet::rounds::v1::TaskSpec& message);
+// INVALID_ARGUMENT [BAD_PARTICIPANT].
+Result<rounds::Participant> FromProto(const edgefleet::rounds::v1::Participant& message);
+// INVALID_ARGUMENT [BAD_SHARES].
+Result<std::vector<secagg::SealedShares>> FromProto(
+    const google::protobuf::RepeatedPtrField<edgefleet::rounds::v1::SealedShares>& messages);
+// INVALID_ARGUMENT [BAD_ANSWER].
+Result<secagg::UnmaskAnswer> FromProto(const edgefleet::rounds::v1::UnmaskRequest& message);
+
+edgefleet::selection::v1::SelectionSpec ToProto(const rounds::CohortSpec& cohort);
+edgefleet::rounds::v1::Task ToProto(const rounds::Task& task);
+edgefleet::rounds::v1::Round ToProto(const rounds::Round& round);
+edgefleet::rounds::v1::Phase ToProto(rounds::Phase phase);
+edgefleet::rounds::v1::PhaseUpdate ToProto(const rounds::PhaseUpdate& update);
+edgefleet::rounds::v1::UploadState ToProto(const aggregation::UploadProgress& progress);
+
+}  // namespace edgefleet::services

@@ -1,0 +1,18 @@
+// edgefleet.rounds.v1: TaskService and RoundService over the coordinator.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <memory>
+
+#include "aggregator/rounds/coordinator.h"
+#include "services/runtime/rpc_handlers.h"
+
+namespace edgefleet::services {
+
+// `coordinator` yields null until the role has started; it is only asked while handlers.serving.
+std::unique_ptr<grpc::Service> MakeTaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator);
+std::unique_ptr<grpc::Service> MakeRoundService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator);
+
+}  // namespace edgefleet::services

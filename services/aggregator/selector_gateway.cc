@@ -1,0 +1,106 @@
+#include "edgefleet/selection/v1/selection.grpc.pb.h"
+#include "services/aggregator/call_set.h"
+#include "services/aggregator/convert.h"
+#include "services/aggregator/gateways.h"
+
+namespace edgefleet::services {
+namespace {
+
+namespace pb = edgefleet::selection::v1;
+using namespace std::chrono_literals;
+
+constexpr auto kTimeout = 10s;
+
+pb::TrainingPlan PlanToProto(const rounds::TrainingPlan& plan) {
+  pb::TrainingPlan message;
+  message.set_model(plan.model);
+  message.set_base_version(plan.base_version);
+  message.set_manifest_path(plan.manifest_path);
+  message.set_layout_sha256(ToString(plan.layout_sha256));
+  message.set_parameter_count(plan.parameter_count);
+  message.set_epochs(plan.epochs);
+  message.set_batch_size(plan.batch_size);
+  message.set_learning_rate(plan.learning_rate);
+  message.set_proximal_mu(plan.proximal_mu);
+  message.set_example_count_max(plan.example_count_max);
+  message.set_clip_norm(plan.clip_norm);
+  message.set_value_bits(plan.value_bits);
+  return message;
+}
+
+Result<rounds::Selection> FromProto(const pb::Selection& message) {
+  using State = rounds::Selection::State;
+  rounds::Selection selection;
+  selection.detail = message.detail();
+  switch (message.state()) {
+    case pb::SELECTION_STATE_GATHERING:
+      selection.state = State::kGathering;
+      return selection;
+    case pb::SELECTION_STATE_FAILED:
+      selection.state = State::kFailed;
+      return selection;
+    case pb::SELECTION_STATE_SELECTED:
+      selection.state = State::kSelected;
+      break;
+    default:
+      return Internal("BAD_ANSWER", "the selector answered with a selection in no known state");
+  }
+  for (const auto& device : message.devices()) {
+    selection.devices.push_back({device.device_id(), ToBytes(AsBytes(device.token()))});
+  }
+  return selection;
+}
+
+class GrpcSelectorGateway final : public SelectorGateway {
+ public:
+  GrpcSelectorGateway(std::shared_ptr<grpc::Channel> channel, std::string address)
+      : stub_(pb::CohortService::NewStub(std::move(channel))), address_(std::move(address)) {}
+
+  void CancelAll() override { calls_.CancelAll(); }
+
+  Status OpenSelection(const rounds::SelectionRequest& request) override {
+    OutgoingCall call(calls_, kTimeout);
+    pb::OpenSelectionRequest message;
+    message.set_request_id(request.request_id);
+    message.set_task_id(request.task_id);
+    message.set_round_id(request.round_id);
+    *message.mutable_spec() = ToProto(request.cohort);
+    *message.mutable_plan() = PlanToProto(request.plan);
+    message.set_aggregator_address(address_);
+    message.set_deadline_unix_ms(ToUnixMillis(request.deadline));
+    pb::Selection response;
+    return call.Outcome(stub_->OpenSelection(call.context(), message, &response));
+  }
+
+  Result<rounds::Selection> GetSelection(const std::string& round_id) override {
+    OutgoingCall call(calls_, kTimeout);
+    pb::GetSelectionRequest message;
+    message.set_round_id(round_id);
+    pb::Selection response;
+    EF_RETURN_IF_ERROR(call.Outcome(stub_->GetSelection(call.context(), message, &response)));
+    return FromProto(response);
+  }
+
+  Status CloseSelection(const std::string& request_id, const std::string& round_id, const std::string& reason) override {
+    OutgoingCall call(calls_, kTimeout);
+    pb::CloseSelectionRequest message;
+    message.set_request_id(request_id);
+    message.set_round_id(round_id);
+    message.set_reason(reason);
+    pb::CloseSelectionResponse response;
+    return call.Outcome(stub_->CloseSelection(call.context(), message, &response));
+  }
+
+ private:
+  CallSet calls_;
+  const std::unique_ptr<pb::CohortService::Stub> stub_;
+  const std::string address_;
+};
+
+}  // namespace
+
+std::unique_ptr<SelectorGateway> MakeSelectorGateway(std::shared_ptr<grpc::Channel> channel, std::string aggregator_address) {
+  return std::make_unique<GrpcSelectorGateway>(std::move(channel), std::move(aggregator_address));
+}
+
+}  // namespace edgefleet::services

@@ -1,0 +1,309 @@
+// One suite for every RoundStore: SQLite on a file, PostgreSQL in a private cluster.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <limits>
+
+#include "aggregator/rounds/store/sql_round_store.h"
+#include "base/crypto/crypto.h"
+#include "tests/rounds/sample.h"
+#include "tests/support/private_postgres.h"
+
+namespace edgefleet::rounds {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A place to keep a store: opening it twice finds the same content.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual Result<std::unique_ptr<RoundStore>> Open() = 0;
+};
+
+class SqliteBackend final : public Backend {
+ public:
+  SqliteBackend() : folder_(std::filesystem::temp_directory_path() / ("round-store-" + crypto::RandomId())) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~SqliteBackend() override { std::filesystem::remove_all(folder_); }
+  Result<std::unique_ptr<RoundStore>> Open() override { return OpenSqliteRoundStore(folder_ / "rounds.db"); }
+
+ private:
+  const std::filesystem::path folder_;
+};
+
+class PostgresBackend final : public Backend {
+ public:
+  explicit PostgresBackend(std::string url) : url_(std::move(url)) {}
+  Result<std::unique_ptr<RoundStore>> Open() override { return OpenPostgresRoundStore(url_); }
+
+ private:
+  const std::string url_;
+};
+
+std::unique_ptr<test::PrivatePostgres>& Cluster() {
+  static std::unique_ptr<test::PrivatePostgres> cluster;
+  return cluster;
+}
+
+class RoundStoreContract : public testing::TestWithParam<const char*> {
+ protected:
+  static void TearDownTestSuite() { Cluster().reset(); }
+
+  void SetUp() override {
+    if (std::string(GetParam()) == "Sqlite") {
+      backend_ = std::make_unique<SqliteBackend>();
+    } else {
+      if (!Cluster()) {
+        auto started = test::PrivatePostgres::Start();
+        ASSERT_TRUE(started) << started.error().ToString();
+        Cluster() = std::move(*started);
+      }
+      auto url = Cluster()->NewDatabase();
+      ASSERT_TRUE(url) << url.error().ToString();
+      backend_ = std::make_unique<PostgresBackend>(*url);
+    }
+    Reopen();
+  }
+
+  void Reopen() {
+    store_.reset();
+    auto opened = backend_->Open();
+    ASSERT_TRUE(opened) << opened.error().ToString();
+    store_ = std::move(*opened);
+  }
+
+  Task AddTask(const std::string& id) {
+    Task task;
+    task.task_id = id;
+    task.spec = SampleSpec();
+    task.current_version = 3;
+    task.created = now_;
+    auto stored = store_->CreateTask("req-" + id, "print-" + id, task);
+    EXPECT_TRUE(stored) << stored.error().ToString();
+    return *stored;
+  }
+  Lease Own(const std::string& task_id, const std::string& owner = "a") {
+    auto lease = store_->AcquireLease(task_id, owner, now_, milliseconds(1000));
+    EXPECT_TRUE(lease) << lease.error().ToString();
+    return *lease;
+  }
+  Round NewRound(const std::string& task_id, std::uint32_t number) {
+    Round round;
+    round.task_id = task_id;
+    round.number = number;
+    round.round_id = MakeRoundId(task_id, number);
+    round.base_version = 3;
+    round.started = now_;
+    return round;
+  }
+  // Brings a stored round to `phase` on the straight way.
+  void AdvanceTo(const Lease& lease, Round& round, Phase phase) {
+    while (round.phase < phase) {
+      const auto event = static_cast<Event>(round.phase);  // event n leads on from phase n
+      round.phase = *Next(round.phase, event);
+      const Status moved = store_->Advance(lease, round, event, now_);
+      ASSERT_TRUE(moved.ok()) << moved.ToString();
+    }
+  }
+
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<RoundStore> store_;
+  WallTime now_ = FromUnixMillis(1'800'000'000'000);
+};
+
+TEST_P(RoundStoreContract, ATaskSurvivesWholeAndIsCreatedOncePerRequest) {
+  Task task = AddTask("t1");
+  task.task_id = "t2";
+  const auto again = store_->CreateTask("req-t1", "print-t1", task);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->task_id, "t1");
+  const auto reused = store_->CreateTask("req-t1", "other", task);
+  ASSERT_FALSE(reused);
+  EXPECT_EQ(reused.error().reason(), "REQUEST_ID_REUSED");
+
+  Reopen();
+  const auto stored = store_->GetTask("t1");
+  ASSERT_TRUE(stored);
+  EXPECT_EQ(stored->state, TaskState::kRunning);
+  EXPECT_EQ(stored->current_version, 3U);
+  EXPECT_EQ(stored->created, now_);
+  EXPECT_EQ(stored->spec.cohort.seed, SampleSpec().cohort.seed);
+  EXPECT_EQ(stored->spec.cohort.device_classes, SampleSpec().cohort.device_classes);
+  EXPECT_EQ(stored->spec.privacy.delta, 1e-5);
+  EXPECT_EQ(stored->spec.collecting_ms_max, 120'000);
+  EXPECT_EQ(store_->GetTask("t2").error().reason(), "TASK_UNKNOWN");
+}
+
+TEST_P(RoundStoreContract, TasksAreListedNewestFirstInPages) {
+  for (int i = 1; i <= 5; ++i) AddTask("t" + std::to_string(i));
+  std::vector<std::string> seen;
+  std::string token;
+  int pages = 0;
+  do {
+    const auto page = store_->ListTasks(2, token);
+    ASSERT_TRUE(page) << page.error().ToString();
+    for (const auto& task : page->items) seen.push_back(task.task_id);
+    token = page->next_page_token;
+    ++pages;
+  } while (!token.empty());
+  EXPECT_EQ(pages, 3);
+  EXPECT_EQ(seen, (std::vector<std::string>{"t5", "t4", "t3", "t2", "t1"}));
+  EXPECT_EQ(store_->ListTasks(2, "x").error().reason(), "BAD_PAGE_TOKEN");
+  EXPECT_EQ(store_->RunningTasks(3)->size(), 3U);
+}
+
+TEST_P(RoundStoreContract, ALeaseHasOneHolderAndFencesTheFormerOne) {
+  AddTask("t1");
+  const Lease first = Own("t1", "a");
+  EXPECT_EQ(store_->AcquireLease("t1", "b", now_, milliseconds(1000)).error().reason(), "LEASE_HELD");
+  EXPECT_EQ(store_->AcquireLease("t9", "b", now_, milliseconds(1000)).error().reason(), "TASK_UNKNOWN");
+  ASSERT_TRUE(store_->RenewLease(first, now_ + milliseconds(900), milliseconds(1000)));
+  now_ += milliseconds(1500);
+  EXPECT_EQ(store_->AcquireLease("t1", "b", now_, milliseconds(1000)).error().reason(), "LEASE_HELD");
+  now_ += milliseconds(500);
+  const Lease second = Own("t1", "b");
+  EXPECT_GT(second.fence, first.fence);
+  EXPECT_EQ(store_->RenewLease(first, now_, milliseconds(1000)).error().reason(), "LEASE_LOST");
+  EXPECT_EQ(store_->CreateRound(first, NewRound("t1", 1)).reason(), "LEASE_LOST");
+  EXPECT_EQ(store_->EndTask(first, TaskState::kDone, "").reason(), "LEASE_LOST");
+  EXPECT_TRUE(store_->ReleaseLease(first).ok());
+  EXPECT_TRUE(store_->CreateRound(second, NewRound("t1", 1)).ok());
+  EXPECT_TRUE(store_->ReleaseLease(second).ok());
+  EXPECT_EQ(store_->CreateRound(second, NewRound("t1", 2)).reason(), "LEASE_LOST");
+  EXPECT_GT(Own("t1", "c").fence, second.fence);
+}
+
+TEST_P(RoundStoreContract, EachStepOfARoundIsKept) {
+  AddTask("t1");
+  const Lease lease = Own("t1");
+  Round round = NewRound("t1", 1);
+  ASSERT_TRUE(store_->CreateRound(lease, round).ok());
+  EXPECT_EQ(store_->CreateRound(lease, round).reason(), "ROUND_EXISTS");
+  round.assigned = 20;
+  round.advertised = 19;
+  round.examples = 1ULL << 40;
+  round.accuracy = 0.5;
+  round.epsilon_spent = std::numeric_limits<double>::infinity();
+  AdvanceTo(lease, round, Phase::kValidating);
+  Reopen();
+  const auto stored = store_->GetRound("t1-1");
+  ASSERT_TRUE(stored);
+  EXPECT_EQ(stored->phase, Phase::kValidating);
+  EXPECT_EQ(stored->assigned, 20U);
+  EXPECT_EQ(stored->examples, 1ULL << 40);
+  EXPECT_EQ(stored->accuracy, 0.5);
+  EXPECT_TRUE(std::isinf(stored->epsilon_spent));
+  EXPECT_FALSE(stored->ended);
+  const auto transitions = store_->ListTransitions("t1-1");
+  ASSERT_TRUE(transitions);
+  ASSERT_EQ(transitions->size(), 5U);
+  EXPECT_EQ(transitions->front().source, Phase::kSelecting);
+  EXPECT_EQ(transitions->back().event, Event::kSumUnmasked);
+  EXPECT_EQ(store_->GetRound("t1-2").error().reason(), "ROUND_UNKNOWN");
+}
+
+TEST_P(RoundStoreContract, AFinalPhaseIsCountedOnceAndNeverLeft) {
+  AddTask("t1");
+  const Lease lease = Own("t1");
+  Round round = NewRound("t1", 1);
+  ASSERT_TRUE(store_->CreateRound(lease, round).ok());
+  AdvanceTo(lease, round, Phase::kValidating);
+  round.new_version = 4;
+  round.ended = now_;
+  AdvanceTo(lease, round, Phase::kCommitted);
+  EXPECT_TRUE(store_->Advance(lease, round, Event::kVersionCommitted, now_).ok());  // sent again
+  Round failed = round;
+  failed.phase = Phase::kFailed;
+  EXPECT_EQ(store_->Advance(lease, failed, Event::kFailure, now_).reason(), "BAD_TRANSITION");
+
+  Round second = NewRound("t1", 2);
+  ASSERT_TRUE(store_->CreateRound(lease, second).ok());
+  second.phase = Phase::kCommitted;
+  EXPECT_EQ(store_->Advance(lease, second, Event::kVersionCommitted, now_).reason(), "BAD_TRANSITION");
+  second.phase = Phase::kFailed;
+  second.failure_reason = failure::kTooFewShared;
+  second.ended = now_;
+  ASSERT_TRUE(store_->Advance(lease, second, Event::kFailure, now_).ok());
+
+  const auto task = store_->GetTask("t1");
+  ASSERT_TRUE(task);
+  EXPECT_EQ(task->rounds_committed, 1U);
+  EXPECT_EQ(task->rounds_failed, 1U);
+  EXPECT_EQ(task->failures_in_row, 1U);
+  EXPECT_EQ(task->current_version, 4U);
+  EXPECT_EQ((*store_->LatestRound("t1"))->failure_reason, failure::kTooFewShared);
+  const auto rounds = store_->ListRounds("t1", 1, "");
+  ASSERT_TRUE(rounds);
+  EXPECT_EQ(rounds->items.at(0).number, 1U);
+  EXPECT_EQ(store_->ListRounds("t1", 1, rounds->next_page_token)->items.at(0).number, 2U);
+  EXPECT_EQ(store_->ListRounds("t9", 1, "").error().reason(), "TASK_UNKNOWN");
+}
+
+TEST_P(RoundStoreContract, PrivacyIsChargedOncePerRound) {
+  AddTask("t1");
+  const Lease lease = Own("t1");
+  for (std::uint32_t number = 1; number <= 2; ++number) ASSERT_TRUE(store_->CreateRound(lease, NewRound("t1", number)).ok());
+  LedgerEntry entry{.round_id = "t1-1",
+                    .sequence = 1,
+                    .participants = 18,
+                    .noise_multiplier = 1,
+                    .clip_norm = 2,
+                    .delta = 1e-5,
+                    .epsilon_spent = 4.5,
+                    .charged = now_};
+  ASSERT_TRUE(store_->ChargePrivacy(lease, entry));
+  entry.participants = 7;
+  const auto again = store_->ChargePrivacy(lease, entry);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->participants, 18U);
+  EXPECT_EQ(store_->ListLedger("t1")->size(), 1U);
+  EXPECT_EQ(store_->GetTask("t1")->epsilon_spent, 4.5);
+
+  entry.round_id = "t1-2";
+  EXPECT_EQ(store_->ChargePrivacy(lease, entry).error().reason(), "BAD_LEDGER");
+  entry.sequence = 2;
+  entry.epsilon_spent = 6.5;
+  ASSERT_TRUE(store_->ChargePrivacy(lease, entry));
+  EXPECT_EQ(store_->GetTask("t1")->rounds_charged, 2U);
+  EXPECT_EQ(store_->GetTask("t1")->epsilon_spent, 6.5);
+}
+
+TEST_P(RoundStoreContract, ACommitIntentNeedsAValidatingRound) {
+  AddTask("t1");
+  const Lease lease = Own("t1");
+  Round round = NewRound("t1", 1);
+  ASSERT_TRUE(store_->CreateRound(lease, round).ok());
+  EXPECT_EQ(store_->RecordCommitIntent(lease, round).reason(), "BAD_TRANSITION");
+  AdvanceTo(lease, round, Phase::kValidating);
+  round.commit_request_id = "commit-t1-1";
+  round.accuracy = 0.75;
+  ASSERT_TRUE(store_->RecordCommitIntent(lease, round).ok());
+  Reopen();
+  EXPECT_EQ(store_->GetRound("t1-1")->commit_request_id, "commit-t1-1");
+  EXPECT_EQ(store_->GetRound("t1-1")->accuracy, 0.75);
+}
+
+TEST_P(RoundStoreContract, CancellingEndsARunningTaskOnly) {
+  AddTask("t1");
+  const auto cancelled = store_->CancelTask("cancel-1", "t1", "why");
+  ASSERT_TRUE(cancelled);
+  EXPECT_EQ(cancelled->state, TaskState::kCancelled);
+  EXPECT_TRUE(store_->CancelTask("cancel-1", "t1", "why"));
+  EXPECT_EQ(store_->CancelTask("req-t1", "t1", "why").error().reason(), "REQUEST_ID_REUSED");
+  EXPECT_EQ(store_->CancelTask("cancel-2", "t9", "why").error().reason(), "TASK_UNKNOWN");
+  const Lease lease = Own("t1");
+  EXPECT_TRUE(store_->EndTask(lease, TaskState::kDone, "done").ok());
+  EXPECT_EQ(store_->GetTask("t1")->state, TaskState::kCancelled);
+  EXPECT_EQ(store_->CreateRound(lease, NewRound("t1", 1)).reason(), "TASK_ENDED");
+  EXPECT_TRUE(store_->RunningTasks(10)->empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Stores, RoundStoreContract, testing::Values("Sqlite", "Postgres"),
+                         [](const auto& param_info) { return std::string(param_info.param); });
+
+}  // namespace
+}  // namespace edgefleet::rounds

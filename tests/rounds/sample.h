@@ -1,0 +1,27 @@
+// A small federated task that tests start from.
+#pragma once
+
+#include "aggregator/rounds/task.h"
+
+namespace edgefleet::rounds {
+
+inline TaskSpec SampleSpec() {
+  TaskSpec spec;
+  spec.model = "fashion";
+  spec.alias = "stable";
+  spec.rounds = 1;
+  spec.cohort.cohort_size = 20;
+  spec.cohort.over_provision = 1;
+  spec.cohort.stratify_by = {"class", "region"};
+  spec.cohort.device_classes = {"phone", "hub"};
+  spec.cohort.seed = 0xFEDCBA9876543210ULL;
+  spec.participants_min = 5;
+  spec.epochs = 1;
+  spec.batch_size = 10;
+  spec.learning_rate = 0.1;
+  spec.example_count_max = 100;
+  spec.privacy = {.clip_norm = 1, .noise_multiplier = 0, .delta = 1e-5, .epsilon_max = 0};
+  return spec;
+}
+
+}  // namespace edgefleet::rounds
