@@ -1,11 +1,13 @@
 #include "services/edgefleetd/roles.h"
 
+#include "services/origin/origin_role.h"
 #include "services/selector/selector_role.h"
 
 namespace edgefleet::services {
 
 std::vector<RoleSpec> RolesOf(const std::string& role) {
   std::vector<RoleSpec> specs{
+      {"origin", [](RoleContext context) { return std::make_unique<OriginRole>(context); }},
       {"selector", [](RoleContext context) { return std::make_unique<SelectorRole>(context); }},
   };
   if (role != "all") std::erase_if(specs, [&](const RoleSpec& spec) { return spec.name != role; });
