@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint8_t kVersion = 1;
 constexpr std::size_t kTextMax = 8192;
+constexpr std::uint64_t kUnixMillisMax = 9'000'000'000'000;  // the clock's type ends a little later, in the year 2262
 
 class Writer {
  public:
@@ -57,7 +58,10 @@ class Reader {
       value |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(bytes[i])) << (8 * i);
     return value;
   }
-  WallTime Time() { return FromUnixMillis(static_cast<std::int64_t>(Fixed64())); }
+  WallTime Time() {
+    const std::uint64_t millis = Fixed64();
+    return FromUnixMillis(Check(millis <= kUnixMillisMax) ? static_cast<std::int64_t>(millis) : 0);
+  }
   std::string Text(std::size_t max = kTextMax) { return std::string(Raw(Number(max))); }
   // Nothing, and a misfit, where fewer bytes are left.
   std::string_view Raw(std::size_t size) {

@@ -16,6 +16,7 @@ using selection::StratumKey;
 
 constexpr std::size_t kManifestPathMax = 200;
 constexpr std::size_t kSha256Size = 32;
+constexpr std::int64_t kUnixMillisMax = 9'000'000'000'000;  // the clock's type ends a little later, in the year 2262
 
 Error BadSpec(std::string message) { return InvalidArgument("BAD_SPEC", std::move(message)); }
 
@@ -110,6 +111,9 @@ selection::DeviceProfile FromProto(const v1::DeviceProfile& profile) {
 Result<selection::SelectionRequest> FromProto(const v1::OpenSelectionRequest& request) {
   EF_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
   EF_RETURN_IF_ERROR(CheckPlan(request.plan()));
+  if (request.deadline_unix_ms() <= 0 || request.deadline_unix_ms() > kUnixMillisMax) {
+    return BadSpec("deadline_unix_ms is not a time in Unix milliseconds");
+  }
   EF_ASSIGN_OR_RETURN(selection::SelectionSpec spec, FromProto(request.spec()));
   return selection::SelectionRequest{.task_id = request.task_id(),
                                      .round_id = request.round_id(),
