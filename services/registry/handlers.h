@@ -12,8 +12,9 @@
 namespace edgefleet::services {
 
 // Parameter vectors are held in memory while they stream, and a commit holds a thread until its version is compiled: so many at
-// once, each on its own thread of the transfer pool; more are answered RESOURCE_EXHAUSTED [OVERLOADED].
+// once; more are answered RESOURCE_EXHAUSTED [OVERLOADED], for which the transfer pool has one thread more.
 inline constexpr int kParameterTransfersMax = 4;
+inline constexpr std::size_t kTransferThreads = kParameterTransfersMax + 1;
 
 class TransferSlots {
  public:

@@ -66,7 +66,7 @@ struct RegistryRole::Impl {
   explicit Impl(RoleContext role_context)
       : context(role_context),
         pool("registry", context.config.server.handler_threads, context.config.server.handler_queue_max),
-        transfer_pool("registry-parameters", kParameterTransfersMax, kTransferQueueMax),
+        transfer_pool("registry-parameters", kTransferThreads, kTransferQueueMax),
         handlers{pool, context.metrics, context.logger, false},
         transfers{transfer_pool, context.metrics, context.logger, false},
         service(handlers, transfers) {}
