@@ -43,9 +43,9 @@ Status BadGraph(const char* what) { return InvalidArgument("EFM_BAD_GRAPH", std:
 
 std::string ToName(const flatbuffers::String* text) { return text == nullptr ? std::string() : text->str(); }
 
-template <typename T>
-std::vector<T> ToVector(const flatbuffers::Vector<T>* values) {
-  return values == nullptr ? std::vector<T>() : std::vector<T>(values->begin(), values->end());
+template <typename T, typename To = T>
+std::vector<To> ToVector(const flatbuffers::Vector<T>* values) {
+  return values == nullptr ? std::vector<To>() : std::vector<To>(values->begin(), values->end());
 }
 
 Result<std::array<std::int32_t, 2>> ToArray(const fbs::Pair* pair) {
@@ -131,7 +131,7 @@ Result<Tensor> ReadTensor(const fbs::Tensor& table, ByteView weights) {
   Tensor tensor;
   tensor.name = ToName(table.name());
   tensor.type = static_cast<DataType>(table.type());
-  tensor.shape = ToVector(table.shape());
+  tensor.shape = ToVector<std::int32_t, std::int64_t>(table.shape());
   if (const fbs::Quantization* q = table.quantization()) {
     tensor.quantization = Quantization{ToVector(q->scales()), ToVector(q->zero_points()), q->axis()};
   }

@@ -67,7 +67,8 @@ flatbuffers::Offset<fbs::Tensor> WriteTensor(Builder& builder, const Tensor& ten
     quantization = fbs::CreateQuantization(builder, scales, zero_points, q.axis);
   }
   const auto name = builder.CreateString(tensor.name);
-  const auto shape = builder.CreateVector(tensor.shape);
+  // Dimensions fit: ValidateGraph bounds them by kElementsMax.
+  const auto shape = builder.CreateVector(std::vector<std::int32_t>(tensor.shape.begin(), tensor.shape.end()));
   return fbs::CreateTensor(builder, name, static_cast<fbs::DataType>(tensor.type), shape, quantization, offset,
                            tensor.data.size());
 }
