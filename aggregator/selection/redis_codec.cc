@@ -1,7 +1,7 @@
 #include "aggregator/selection/redis_codec.h"
 
+#include <algorithm>
 #include <bit>
-#include <cstring>
 #include <limits>
 
 namespace edgefleet::selection::redis {
@@ -241,8 +241,8 @@ Result<std::shared_ptr<const Draw>> DecodeDraw(std::string_view text) {
   draw->devices.resize(in.Number(kDrawMax));
   for (SelectedDevice& device : draw->devices) {
     device.device_id = in.Text();
-    const std::string_view token = in.Raw(device.token.size());
-    std::memcpy(device.token.data(), token.data(), token.size());
+    const ByteView token = AsBytes(in.Raw(device.token.size()));
+    std::copy(token.begin(), token.end(), device.token.begin());
     device.stratum = static_cast<std::uint32_t>(in.Number(kStrataMax));
     in.Check(device.stratum < draw->strata.size());
     device.example_count = in.Number64();

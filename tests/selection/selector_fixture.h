@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "aggregator/selection/selector.h"
@@ -66,6 +69,38 @@ class SelectorFixture : public testing::Test {
     EXPECT_GT(rejection->retry_after.count(), 0);
     EXPECT_FALSE(rejection->detail.empty());
     return rejection->reason;
+  }
+
+  // Two selectors on one store and many devices at once: every selection gets exactly its cohort, no device is in two.
+  void ExpectExactCohortsUnderConcurrency(Selector& one, Selector& two, int rounds, int cohort) {
+    const int devices = rounds * cohort;
+    for (int r = 0; r < rounds; ++r) {
+      ASSERT_TRUE(one.OpenSelection(Request("round-" + std::to_string(r), static_cast<std::uint32_t>(cohort))));
+    }
+    std::atomic<int> assigned{0};
+    const auto work = [&](Selector& selector, int first) {
+      std::set<int> has;
+      while (assigned < devices) {
+        for (int i = first; i < devices; i += 4) {
+          const auto answer = selector.CheckIn(Id(i), Profile());
+          if (answer && std::holds_alternative<Assignment>(*answer) && has.insert(i).second) ++assigned;
+        }
+      }
+    };
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) threads.emplace_back([&, t] { work(t % 2 == 0 ? one : two, t); });
+    for (auto& thread : threads) thread.join();
+    std::map<std::string, std::string> round_of;
+    for (int r = 0; r < rounds; ++r) {
+      const std::string round_id = "round-" + std::to_string(r);
+      const auto view = one.GetSelection(round_id);
+      ASSERT_TRUE(view && view->draw) << round_id;
+      EXPECT_EQ(view->draw->devices.size(), static_cast<std::size_t>(cohort));
+      for (const SelectedDevice& device : view->draw->devices) {
+        EXPECT_TRUE(round_of.emplace(device.device_id, round_id).second) << device.device_id;
+      }
+    }
+    EXPECT_EQ(round_of.size(), static_cast<std::size_t>(devices));
   }
 
   FakeClock clock_;

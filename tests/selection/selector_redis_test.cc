@@ -75,6 +75,15 @@ TEST_F(SelectorRedisTest, TwoSelectorsServeOneFleet) {
   ASSERT_TRUE(other->Maintain().ok()) << "who does not hold the lease leaves the sweeping";
 }
 
+TEST_F(SelectorRedisTest, ConcurrentCheckInsKeepCohortsExactAndApart) {
+  StartRedis(false);
+  StartSelector();
+  auto other_store = MakeRedisPresenceStore({.url = redis_->Url(), .connections_max = 1});
+  ASSERT_TRUE(other_store);
+  const auto other = MakeSelector(**other_store, "two");
+  ExpectExactCohortsUnderConcurrency(*selector_, *other, 6, 20);
+}
+
 TEST_F(SelectorRedisTest, ADurableRedisThatIsKilledLosesNothing) {
   StartRedis(true);
   StartSelector();

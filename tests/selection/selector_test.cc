@@ -1,10 +1,8 @@
 #include "aggregator/selection/selector.h"
 
-#include <atomic>
 #include <functional>
 #include <limits>
 #include <map>
-#include <thread>
 
 #include "aggregator/selection/memory_presence_store.h"
 #include "tests/selection/selector_fixture.h"
@@ -323,39 +321,9 @@ TEST_F(SelectorTest, AFullPoolIsDrawnAfterARestart) {
   EXPECT_TRUE(Assigned(*selector_, Id(0)));
 }
 
-// Two selectors on one store and many devices at once: every selection gets exactly its cohort, no device is in two.
 TEST_F(SelectorTest, ConcurrentCheckInsKeepCohortsExactAndApart) {
   const auto second = MakeSelector(*store_, "two");
-  constexpr int kRounds = 6;
-  constexpr int kCohort = 20;
-  constexpr int kDevices = kRounds * kCohort;
-  for (int r = 0; r < kRounds; ++r) Open(Request("round-" + std::to_string(r), kCohort));
-  std::atomic<int> assigned{0};
-  const auto work = [&](Selector& selector, int first) {
-    std::vector<bool> has(kDevices);
-    while (assigned < kDevices) {
-      for (int i = first; i < kDevices; i += 4) {
-        const auto answer = selector.CheckIn(Id(i), Profile());
-        if (answer && std::holds_alternative<Assignment>(*answer) && !has[static_cast<std::size_t>(i)]) {
-          has[static_cast<std::size_t>(i)] = true;
-          ++assigned;
-        }
-      }
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) threads.emplace_back([&, t] { work(t % 2 == 0 ? *selector_ : *second, t); });
-  for (auto& thread : threads) thread.join();
-  std::map<std::string, std::string> round_of;
-  for (int r = 0; r < kRounds; ++r) {
-    const std::string round_id = "round-" + std::to_string(r);
-    const SelectionView view = Get(round_id);
-    ASSERT_EQ(view.record.state, SelectionState::kSelected) << round_id;
-    EXPECT_EQ(view.draw->devices.size(), static_cast<std::size_t>(kCohort));
-    for (const auto& device : view.draw->devices)
-      EXPECT_TRUE(round_of.emplace(device.device_id, round_id).second) << device.device_id;
-  }
-  EXPECT_EQ(round_of.size(), static_cast<std::size_t>(kDevices));
+  ExpectExactCohortsUnderConcurrency(*selector_, *second, 6, 20);
 }
 
 }  // namespace
