@@ -1,5 +1,6 @@
 #include "base/crypto/crypto.h"
 
+#include <openssl/evp.h>
 #include <sodium.h>
 
 #include <cstdlib>
@@ -22,28 +23,37 @@ void EnsureSodium() {
 
 }  // namespace
 
+// OpenSSL's SHA-256 uses the processor's SHA instructions, which libsodium's does not; files are hashed whole, so it matters.
 struct Sha256Stream::State {
-  crypto_hash_sha256_state hash;
+  State() : hash(EVP_MD_CTX_new()) {
+    if (hash == nullptr || EVP_DigestInit_ex(hash, EVP_sha256(), nullptr) != 1) std::abort();
+  }
+  ~State() { EVP_MD_CTX_free(hash); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  EVP_MD_CTX* hash;
 };
 
 Sha256Digest Sha256(ByteView data) {
-  Sha256Digest digest;
-  crypto_hash_sha256(Out(digest), Data(data), data.size());
-  return digest;
+  Sha256Stream stream;
+  stream.Update(data);
+  return stream.Finish();
 }
 
 std::string Sha256Hex(ByteView data) { return HexEncode(Sha256(data)); }
 
-Sha256Stream::Sha256Stream() : state_(std::make_unique<State>()) { crypto_hash_sha256_init(&state_->hash); }
+Sha256Stream::Sha256Stream() : state_(std::make_unique<State>()) {}
 Sha256Stream::~Sha256Stream() = default;
 Sha256Stream::Sha256Stream(Sha256Stream&&) noexcept = default;
 Sha256Stream& Sha256Stream::operator=(Sha256Stream&&) noexcept = default;
 
-void Sha256Stream::Update(ByteView data) { crypto_hash_sha256_update(&state_->hash, Data(data), data.size()); }
+void Sha256Stream::Update(ByteView data) {
+  if (EVP_DigestUpdate(state_->hash, data.data(), data.size()) != 1) std::abort();
+}
 
 Sha256Digest Sha256Stream::Finish() {
   Sha256Digest digest;
-  crypto_hash_sha256_final(&state_->hash, Out(digest));
+  if (EVP_DigestFinal_ex(state_->hash, Out(digest), nullptr) != 1) std::abort();
   return digest;
 }
 

@@ -1,4 +1,4 @@
-// Hashes, signatures and secure randomness that every module shares (libsodium inside).
+// Hashes, signatures and secure randomness that every module shares (libsodium and OpenSSL inside).
 #pragma once
 
 #include <array>
