@@ -111,6 +111,8 @@ void HkdfSha256(ByteView salt, ByteView key_material, ByteView info, std::span<s
   if (out.size() > 255 * crypto_auth_hmacsha256_BYTES) std::abort();
   crypto_auth_hmacsha256_state state;
   std::array<unsigned char, crypto_auth_hmacsha256_BYTES> pseudorandom_key;
+  static constexpr std::array<std::byte, crypto_auth_hmacsha256_BYTES> kNoSalt{};  // section 2.2
+  if (salt.empty()) salt = kNoSalt;
   crypto_auth_hmacsha256_init(&state, In(salt), salt.size());
   crypto_auth_hmacsha256_update(&state, In(key_material), key_material.size());
   crypto_auth_hmacsha256_final(&state, pseudorandom_key.data());
