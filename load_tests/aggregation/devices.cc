@@ -1,0 +1,99 @@
+#include "load_tests/aggregation/devices.h"
+
+#include <algorithm>
+
+#include "secagg/shamir.h"
+
+namespace edgefleet::load_tests {
+namespace {
+
+constexpr std::size_t kChunkWords = (1 << 20) / sizeof(std::uint32_t);
+
+// A small value that differs from device to device and from parameter to parameter.
+std::int32_t PlainValue(std::uint32_t index, std::uint64_t position) {
+  return static_cast<std::int32_t>((position * 31 + index * 17ULL) & 2047) - 1024;
+}
+
+}  // namespace
+
+Devices::Devices(std::uint32_t survivors, std::uint32_t dropped, std::uint64_t parameters, std::uint64_t seed)
+    : survivors_(survivors), parameters_(parameters), random_(seed) {
+  for (std::uint32_t i = 0; i < survivors + dropped; ++i) {
+    members_.push_back(
+        {secagg::KeyPair::Generate(random_), secagg::KeyPair::Generate(random_), secagg::Secret::Random(random_), {}, {}});
+  }
+}
+
+Status Devices::Join(secagg::Server& server, const std::string& round_id) {
+  for (const Member& member : members_) {
+    EF_ASSIGN_OR_RETURN([[maybe_unused]] const auto index,
+                        server.AddAdvert({member.cipher.public_key, member.mask.public_key}));
+  }
+  const auto count = static_cast<std::uint32_t>(members_.size());
+  const std::uint32_t threshold = secagg::SafeThreshold(count, 2);
+  EF_RETURN_IF_ERROR(server.CloseRoster(threshold));
+  EF_ASSIGN_OR_RETURN(const secagg::RoundSetup setup, server.Setup(1));
+  for (std::uint32_t sender = 1; sender <= count; ++sender) {
+    Member& member = members_[sender - 1];
+    member.mask_key_shares = secagg::SplitSecret(member.mask.secret, threshold, count, random_);
+    member.self_mask_shares = secagg::SplitSecret(member.self_mask_seed, threshold, count, random_);
+    std::vector<secagg::SealedShares> sealed;  // opaque to the server, which only passes them on
+    for (std::uint32_t receiver = 1; receiver <= count; ++receiver) {
+      if (receiver == sender) continue;
+      sealed.push_back({sender, receiver, Bytes(secagg::kSealedSize)});
+      random_.Fill(sealed.back().ciphertext);
+    }
+    EF_RETURN_IF_ERROR(server.AddShares(sender, sealed));
+  }
+  PrepareMasks(secagg::MakeSessionId(round_id, setup.threshold, setup.vector_length, setup.roster));
+  return server.CloseSharing();
+}
+
+void Devices::PrepareMasks(const secagg::SessionId& session) {
+  for (std::uint32_t index = 1; index <= survivors_; ++index) {
+    std::vector<secagg::MaskTerm>& masks = masks_.emplace_back();
+    const Member& own = members_[index - 1];
+    masks.push_back({secagg::SelfMaskKey(own.self_mask_seed, session, index), secagg::MaskSign::kAdd});
+    for (std::uint32_t other = survivors_ + 1; other <= members_.size(); ++other) {
+      const auto agreed = secagg::Agree(own.mask.secret, members_[other - 1].mask.public_key);
+      masks.push_back({secagg::PairwiseMaskKey(*agreed, session, index, other), secagg::PairwiseSign(index, other)});
+    }
+  }
+}
+
+Status Devices::Stream(std::uint32_t index, const Sink& sink) const {
+  std::vector<std::uint32_t> chunk(kChunkWords);
+  const std::uint64_t length = parameters_ + 1;
+  for (std::uint64_t begin = 0; begin < length; begin += kChunkWords) {
+    const auto part = std::span(chunk).first(std::min<std::uint64_t>(kChunkWords, length - begin));
+    for (std::size_t i = 0; i < part.size(); ++i) part[i] = static_cast<std::uint32_t>(PlainValue(index, begin + i));
+    if (begin + part.size() == length) part.back() = kExamples;
+    for (const secagg::MaskTerm& mask : masks_[index - 1]) secagg::ApplyMask(mask, begin, part);
+    EF_RETURN_IF_ERROR(sink(begin * sizeof(std::uint32_t), std::as_bytes(part)));
+  }
+  return OkStatus();
+}
+
+Status Devices::Answer(secagg::Server& server) const {
+  for (std::uint32_t index = 1; index <= survivors_; ++index) {
+    secagg::UnmaskAnswer answer;
+    for (std::uint32_t owner = 1; owner <= members_.size(); ++owner) {
+      const Member& member = members_[owner - 1];
+      if (owner <= survivors_) {
+        answer.self_mask_shares.push_back({owner, ToBytes(member.self_mask_shares[index - 1].bytes())});
+      } else {
+        answer.mask_key_shares.push_back({owner, ToBytes(member.mask_key_shares[index - 1].bytes())});
+      }
+    }
+    EF_RETURN_IF_ERROR(server.AddAnswer(index, answer));
+  }
+  return OkStatus();
+}
+
+std::int64_t Devices::ExpectedSum(std::uint64_t position) const {
+  std::int64_t sum = 0;
+  for (std::uint32_t index = 1; index <= survivors_; ++index) sum += PlainValue(index, position);
+  return sum;
+}
+
+}  // namespace edgefleet::load_tests
