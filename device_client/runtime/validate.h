@@ -16,7 +16,7 @@ inline constexpr std::int64_t kInt8ReductionMax = 32'768;
 
 // Checks ids, names, shapes (positive, bounded), sizes of constants, quantization (finite positive scales, zero points in the
 // type, one or one a slice), order (each activation is written once, before it is read), arity, types and shapes of every
-// operator, and that `parameters` are distinct fp32 constants. Only dimension 0 of activations is 1.
+// operator, and that `parameters` are distinct fp32 constants. Dimension 0 of an activation is 1.
 //
 // Types: an operator runs wholly in fp32 or in int8 (weights int8 symmetric, per tensor or per output channel, bias int32);
 // Softmax is fp32; int8 activations are quantized per tensor; max pooling and Flatten keep their input's quantization.

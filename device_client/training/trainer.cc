@@ -56,7 +56,8 @@ struct Trainer::State {
   std::vector<ParameterPlace> places;
   AlignedBuffer values;
   AlignedBuffer gradients;
-  AlignedBuffer start;  // the values at the start of Train()
+  AlignedBuffer start;      // the values at the start of Train()
+  std::vector<float> flat;  // the values in the order of graph.parameters, outside Train()
   std::vector<float> inputs;
   std::vector<std::int32_t> labels;
   std::unique_ptr<TrainingStep> full;
@@ -70,7 +71,7 @@ struct Trainer::State {
   Result<TrainingStep*> StepFor(std::size_t batch);
   Status CheckData(const Dataset& dataset) const;
   Status CheckLabels(std::span<const std::int32_t> batch) const;
-  void Import(std::span<const float> flat);
+  void Import(std::span<const float> from_flat);
   std::vector<float> Export(const AlignedBuffer& buffer) const;
   Status Train(const Dataset& dataset, const TrainOptions& train, TrainResult& result);
 };
@@ -105,7 +106,8 @@ Status Trainer::State::Prepare() {
   inputs.resize(batch * example_size);
   labels.resize(batch);
   full->Bind({values.data(), gradients.data(), inputs.data(), labels.data()}, places);
-  Import(runtime::ReadParameters(*graph));
+  flat = runtime::ReadParameters(*graph);
+  Import(flat);
   return OkStatus();
 }
 
@@ -142,20 +144,20 @@ Status Trainer::State::CheckData(const Dataset& dataset) const {
 }
 
 // From the flat vector into the layouts of the primitives.
-void Trainer::State::Import(std::span<const float> flat) {
+void Trainer::State::Import(std::span<const float> from_flat) {
   for (const ParameterPlace& place : places) {
     const auto plain = onednn::Plain(place.desc->dims(), dnnl::memory::data_type::f32);
-    dnnl::memory from(plain, onednn::Engine(), const_cast<float*>(flat.data()));
+    dnnl::memory from(plain, onednn::Engine(), const_cast<float*>(from_flat.data()));
     dnnl::memory to(*place.desc, onednn::Engine(), values.data() + place.offset);
     dnnl::reorder(from, to).execute(stream, from, to);
-    flat = flat.subspan(plain.get_size() / sizeof(float));
+    from_flat = from_flat.subspan(plain.get_size() / sizeof(float));
   }
   stream.wait();
 }
 
 std::vector<float> Trainer::State::Export(const AlignedBuffer& buffer) const {
-  std::vector<float> flat(static_cast<std::size_t>(runtime::ParameterCount(*graph)));
-  float* out = flat.data();
+  std::vector<float> exported(static_cast<std::size_t>(runtime::ParameterCount(*graph)));
+  float* out = exported.data();
   dnnl::stream order(onednn::Engine());
   for (const ParameterPlace& place : places) {
     const auto plain = onednn::Plain(place.desc->dims(), dnnl::memory::data_type::f32);
@@ -165,7 +167,7 @@ std::vector<float> Trainer::State::Export(const AlignedBuffer& buffer) const {
     out += plain.get_size() / sizeof(float);
   }
   order.wait();
-  return flat;
+  return exported;
 }
 
 Status Trainer::State::Train(const Dataset& dataset, const TrainOptions& train, TrainResult& result) {
@@ -228,14 +230,12 @@ Status Trainer::SetParameters(std::span<const float> parameters) {
   return onednn::Guard(kFailed, [&] {
     const onednn::ThreadScope threads(state_->options.threads);
     state_->Import(parameters);
+    state_->flat.assign(parameters.begin(), parameters.end());
     return OkStatus();
   });
 }
 
-std::vector<float> Trainer::parameters() const {
-  const onednn::ThreadScope threads(state_->options.threads);
-  return state_->Export(state_->values);
-}
+std::vector<float> Trainer::parameters() const { return state_->flat; }
 
 Result<TrainResult> Trainer::Train(const Dataset& dataset, const TrainOptions& options) {
   EF_RETURN_IF_ERROR(CheckOptions(options));
@@ -246,7 +246,10 @@ Result<TrainResult> Trainer::Train(const Dataset& dataset, const TrainOptions& o
     const onednn::ThreadScope threads(state_->options.threads);
     return state_->Train(dataset, options, result);
   });
-  if (status.ok()) return result;
+  if (status.ok()) {
+    state_->flat = result.parameters;
+    return result;
+  }
   std::memcpy(state_->values.data(), state_->start.data(), state_->values.size());
   return MakeError(status);
 }
@@ -274,8 +277,9 @@ Result<Trainer::LossAndGradient> Trainer::Gradient(std::span<const float> inputs
 
 std::size_t Trainer::bytes() const {
   const State& state = *state_;
-  return state.values.size() + state.gradients.size() + state.start.size() + state.inputs.size() * sizeof(float) +
-         state.labels.size() * sizeof(std::int32_t) + state.full->bytes() + (state.remainder ? state.remainder->bytes() : 0);
+  return state.values.size() + state.gradients.size() + state.start.size() +
+         (state.flat.size() + state.inputs.size()) * sizeof(float) + state.labels.size() * sizeof(std::int32_t) +
+         state.full->bytes() + (state.remainder ? state.remainder->bytes() : 0);
 }
 
 }  // namespace edgefleet::training

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 
 #include "device_client/runtime/session.h"
 #include "tests/runtime/graph_builder.h"
@@ -257,6 +258,20 @@ TEST_P(Int8, EachNodeIsWithinOneStepOfReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(RandomGraphs, Int8, ::testing::Range(0, 150));
+
+TEST(OneDnn, SessionsInSeveralThreadsShareAGraph) {
+  for (const bool int8 : {false, true}) {
+    RandomGraph random(99, int8);
+    const auto graph = random.Build();
+    const auto input = RandomFloats(random.random(), ElementCount(graph->tensors[0].shape));
+    const auto expected = RunPlain(graph, "onednn", 1, input);
+    std::vector<std::vector<float>> outputs(4);
+    std::vector<std::thread> threads;
+    for (auto& output : outputs) threads.emplace_back([&] { output = RunPlain(graph, "onednn", 1, input); });
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& output : outputs) EXPECT_EQ(output, expected);
+  }
+}
 
 TEST(OneDnn, UsesTheThreadsItIsGiven) {
   RandomGraph random(7, false);

@@ -15,7 +15,7 @@ using testing::GraphBuilder;
 using testing::PerTensor;
 
 std::vector<float> Infer(const std::shared_ptr<const Graph>& graph, const std::vector<float>& input,
-                       const std::string& delegate = "reference") {
+                         const std::string& delegate = "reference") {
   auto session = Session::Create(graph, {.delegate = delegate});
   EXPECT_TRUE(session.has_value()) << session.error().ToString();
   std::vector<float> output(static_cast<std::size_t>((*session)->output_size()));
@@ -54,7 +54,8 @@ TEST(Reference, PoolsByHand) {
   GraphBuilder b;
   const TensorId x = b.Input({1, 1, 2, 2});
   const Pool2d op{Pool2d::Kind::kMax, {2, 2}, {1, 1}, {1, 1, 0, 0}, false};
-  EXPECT_EQ(Infer(b.Finish({b.Apply(op, {x})}), {-4, -3, -2, -1}), (std::vector<float>{-4, -3, -2, -1})) << "padding never wins";
+  EXPECT_EQ(Infer(b.Finish({b.Apply(op, {x})}), {-4, -3, -2, -1}), (std::vector<float>{-4, -3, -2, -1}))
+      << "padding never wins";
 }
 
 TEST(Reference, SoftmaxSurvivesLargeLogits) {
