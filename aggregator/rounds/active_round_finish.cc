@@ -1,4 +1,5 @@
 // AGGREGATING and VALIDATING: from the survivors' masked updates to a version in the registry.
+#include <cmath>
 #include <system_error>
 
 #include "aggregator/rounds/active_round.h"
@@ -92,9 +93,11 @@ void ActiveRound::EvaluateCandidate() {
 }
 
 void ActiveRound::JudgeCandidate(const ModelMetrics& metrics) {
+  if (!std::isfinite(metrics.accuracy) || !std::isfinite(metrics.loss)) {
+    return Fail(failure::kHoldoutRegressed, "accuracy or loss on the holdout is not finite: training has diverged");
+  }
   record_.accuracy = metrics.accuracy;
   record_.loss = metrics.loss;
-  // Written so that NaN is rejected.
   if (metrics.accuracy >= record_.accuracy_before - spec().accuracy_drop_max) return StartCommit();
   Fail(failure::kHoldoutRegressed, "holdout accuracy fell from " + std::to_string(record_.accuracy_before) + " to " +
                                        std::to_string(metrics.accuracy) + ", more than accuracy_drop_max allows");

@@ -46,8 +46,8 @@ struct AggregatorRole::Impl {
   std::unique_ptr<grpc::Service> tasks;
   std::unique_ptr<grpc::Service> rounds_service;
   // From Start on.
-  std::unique_ptr<RegistryGateway> registry;
-  std::unique_ptr<SelectorGateway> selector;
+  std::unique_ptr<aggregator::RegistryGateway> registry;
+  std::unique_ptr<aggregator::SelectorGateway> selector;
   std::unique_ptr<rounds::Coordinator> coordinator;  // outlives the pools, whose tasks use it
   std::unique_ptr<rounds::ThreadTimer> timer;
   std::unique_ptr<ThreadPool> control;
@@ -92,8 +92,8 @@ AggregatorRole::~AggregatorRole() { Stop(); }
 Status AggregatorRole::RegisterServices(grpc::ServerBuilder& builder) {
   EF_RETURN_IF_ERROR(impl_->OpenStores());
   auto coordinator = [this] { return impl_->coordinator.get(); };
-  impl_->tasks = MakeTaskService(impl_->context.handlers, coordinator);
-  impl_->rounds_service = MakeRoundService(impl_->context.handlers, coordinator);
+  impl_->tasks = aggregator::MakeTaskService(impl_->context.handlers, coordinator);
+  impl_->rounds_service = aggregator::MakeRoundService(impl_->context.handlers, coordinator);
   builder.RegisterService(impl_->tasks.get());
   builder.RegisterService(impl_->rounds_service.get());
   return OkStatus();
@@ -101,8 +101,8 @@ Status AggregatorRole::RegisterServices(grpc::ServerBuilder& builder) {
 
 Status AggregatorRole::Start(const PeerChannels& peers) {
   const auto& config = impl_->context.config.aggregator;
-  impl_->registry = MakeRegistryGateway(peers.registry);
-  impl_->selector = MakeSelectorGateway(peers.selector, peers.advertised_address);
+  impl_->registry = aggregator::MakeRegistryGateway(peers.registry);
+  impl_->selector = aggregator::MakeSelectorGateway(peers.selector, peers.advertised_address);
   impl_->timer = std::make_unique<rounds::ThreadTimer>(impl_->context.clock);
   impl_->control = std::make_unique<ThreadPool>("aggregator-control", kControlThreads, kControlQueueMax);
   impl_->work = std::make_unique<ThreadPool>("aggregator-work", config.worker_threads + kGatewayThreads, kWorkQueueMax);

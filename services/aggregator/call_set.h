@@ -9,7 +9,7 @@
 
 #include "proto/rpc/status.h"
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 
 // Thread-safe.
 class CallSet {
@@ -52,4 +52,4 @@ class OutgoingCall {
   grpc::ClientContext context_;
 };
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 namespace {
 
 namespace pb = edgefleet::rounds::v1;
@@ -255,4 +255,4 @@ pb::UploadState ToProto(const aggregation::UploadProgress& progress) {
   return message;
 }
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

@@ -4,7 +4,7 @@
 #include "aggregator/rounds/active_round.h"
 #include "edgefleet/rounds/v1/rounds.pb.h"
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 
 // 1 to 64 characters of [A-Za-z0-9._-]; INVALID_ARGUMENT [BAD_REQUEST_ID].
 Status CheckRequestId(const std::string& request_id);
@@ -28,4 +28,4 @@ edgefleet::rounds::v1::Phase ToProto(rounds::Phase phase);
 edgefleet::rounds::v1::PhaseUpdate ToProto(const rounds::PhaseUpdate& update);
 edgefleet::rounds::v1::UploadState ToProto(const aggregation::UploadProgress& progress);
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

@@ -10,7 +10,7 @@ namespace grpc {
 class Channel;
 }
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 
 class RegistryGateway : public rounds::ModelGateway {
  public:
@@ -26,4 +26,4 @@ std::unique_ptr<RegistryGateway> MakeRegistryGateway(std::shared_ptr<grpc::Chann
 // `aggregator_address`: what assigned devices dial.
 std::unique_ptr<SelectorGateway> MakeSelectorGateway(std::shared_ptr<grpc::Channel> channel, std::string aggregator_address);
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

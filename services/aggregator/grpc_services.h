@@ -9,10 +9,10 @@
 #include "aggregator/rounds/coordinator.h"
 #include "services/runtime/rpc_handlers.h"
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 
 // `coordinator` yields null until the role has started; it is only asked while handlers.serving.
 std::unique_ptr<grpc::Service> MakeTaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator);
 std::unique_ptr<grpc::Service> MakeRoundService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator);
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

@@ -4,7 +4,7 @@
 #include "services/aggregator/call_set.h"
 #include "services/aggregator/gateways.h"
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 namespace {
 
 namespace pb = edgefleet::registry::v1;
@@ -214,4 +214,4 @@ std::unique_ptr<RegistryGateway> MakeRegistryGateway(std::shared_ptr<grpc::Chann
   return std::make_unique<GrpcRegistryGateway>(std::move(channel));
 }
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

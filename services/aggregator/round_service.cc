@@ -5,7 +5,7 @@
 #include "services/aggregator/convert.h"
 #include "services/aggregator/grpc_services.h"
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 namespace {
 
 namespace pb = edgefleet::rounds::v1;
@@ -193,4 +193,4 @@ std::unique_ptr<grpc::Service> MakeRoundService(HandlerContext& handlers, std::f
   return std::make_unique<RoundService>(handlers, std::move(coordinator));
 }
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

@@ -3,7 +3,7 @@
 #include "services/aggregator/convert.h"
 #include "services/aggregator/gateways.h"
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 namespace {
 
 namespace pb = edgefleet::selection::v1;
@@ -103,4 +103,4 @@ std::unique_ptr<SelectorGateway> MakeSelectorGateway(std::shared_ptr<grpc::Chann
   return std::make_unique<GrpcSelectorGateway>(std::move(channel), std::move(aggregator_address));
 }
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator

@@ -3,7 +3,7 @@
 #include "services/aggregator/convert.h"
 #include "services/aggregator/grpc_services.h"
 
-namespace edgefleet::services {
+namespace edgefleet::services::aggregator {
 namespace {
 
 namespace pb = edgefleet::rounds::v1;
@@ -112,4 +112,4 @@ std::unique_ptr<grpc::Service> MakeTaskService(HandlerContext& handlers, std::fu
   return std::make_unique<TaskService>(handlers, std::move(coordinator));
 }
 
-}  // namespace edgefleet::services
+}  // namespace edgefleet::services::aggregator
