@@ -33,6 +33,7 @@ CLI::App* AddCommand(CLI::App& parent, Action& action, const std::string& name, 
 
 void AddModelCommands(CLI::App& app, Action& action);
 void AddPublishCommand(CLI::App& model, Action& action);
+void AddModelFileCommands(CLI::App& model, Action& action);  // fetch, eval
 void AddTaskCommands(CLI::App& app, Action& action);
 void AddDeviceCommands(CLI::App& app, Action& action);
 

@@ -1,5 +1,7 @@
 // edgefleet: the command for ML teams, operators and scripts.
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "base/crypto/crypto.h"
 #include "base/trace.h"
@@ -50,7 +52,11 @@ Status PrintProgramVersion(Context& context, const VersionSpec&) {
 // --help and the like are answered by CLI11; a usage error looks like every other error.
 int ExitForParse(const CLI::App& app, const CLI::ParseError& error, const Output& out) {
   if (error.get_exit_code() == 0) return app.exit(error);
-  out.PrintError(InvalidArgument(kReasonUsage, error.what()));
+  std::string message = error.what();
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (!unknown.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr)
+    message += "; '" + unknown.front() + "' is unknown here";
+  out.PrintError(InvalidArgument(kReasonUsage, message));
   return kExitUsage;
 }
 

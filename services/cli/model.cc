@@ -282,6 +282,7 @@ void AddModelCommands(CLI::App& app, Action& action) {
   command = AddCommand(*model, action, "report", "the compiler's report on a version, as JSON",
                        "  edgefleet model report fashion@3\n", &Report, report);
   command->add_option("MODEL", report->ref, "NAME@VERSION or NAME:ALIAS")->required();
+  AddModelFileCommands(*model, action);
 }
 
 }  // namespace edgefleet::cli
