@@ -72,7 +72,7 @@ class Transfer {
     if (refused_) return StatusError();
     switch (code) {
       case CURLE_OK:
-        return head_.status == 0 ? Status(BadResponse("no status line")) : OkStatus();
+        return head_passed_ ? OkStatus() : Status(Unavailable("CONNECTION_LOST", "the answer was cut in its head"));
       case CURLE_COULDNT_RESOLVE_HOST:
       case CURLE_COULDNT_RESOLVE_PROXY:
       case CURLE_COULDNT_CONNECT:
@@ -152,6 +152,7 @@ class Transfer {
     refused_ = !delivering_ && head_.status != 304;
     if (refused_) return true;
     if (head_.status == 206 && !has_range_) return Abort(BadResponse("a part without Content-Range"));
+    head_passed_ = true;
     Status status = sink_.OnHead(head_);
     return status.ok() || Abort(std::move(status));
   }
@@ -173,8 +174,9 @@ class Transfer {
   std::size_t discarded_ = 0;
   std::int64_t retry_after_s_ = 0;
   bool has_range_ = false;
-  bool delivering_ = false;  // the head was good; what follows goes to the sink
-  bool refused_ = false;     // the head told of an error
+  bool head_passed_ = false;  // the sink has seen it
+  bool delivering_ = false;   // the head was good; what follows goes to the sink
+  bool refused_ = false;      // the head told of an error
 };
 
 std::size_t OnHeader(char* data, std::size_t, std::size_t size, void* transfer) noexcept {

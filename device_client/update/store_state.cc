@@ -52,12 +52,13 @@ InstalledVariant ReadVariant(const Json& json) {
 
 InstalledVersion ReadVersion(const std::string& model, const Json& json) {
   InstalledVersion version{model, json.at("version"), {}};
-  for (const Json& entry : json.at("variants")) version.variants.push_back(ReadVariant(entry));
+  for (const Json& entry : json.at("variants").get_ref<const Json::array_t&>()) version.variants.push_back(ReadVariant(entry));
   if (version.variants.empty()) throw std::invalid_argument("a version without variants");
   return version;
 }
 
 ModelState ReadModel(const std::string& name, const Json& json) {
+  if (!json.is_object()) throw std::invalid_argument("a model");
   ModelState model;
   if (json.contains("active")) model.active = ReadVersion(name, json.at("active"));
   if (json.contains("last_good")) model.last_good = ReadVersion(name, json.at("last_good"));
@@ -77,11 +78,13 @@ CacheEntry ReadCacheEntry(const Json& json) {
 
 StoreState ReadState(const Json& json) {
   StoreState state;
-  for (const auto& [name, model] : json.at("models").items()) state.models.emplace(name, ReadModel(name, model));
-  for (const auto& [path, mark] : json.at("manifests").items()) {
+  for (const auto& [name, model] : json.at("models").get_ref<const Json::object_t&>()) {
+    state.models.emplace(name, ReadModel(name, model));
+  }
+  for (const auto& [path, mark] : json.at("manifests").get_ref<const Json::object_t&>()) {
     state.manifests.emplace(path, ManifestMark{mark.at("sequence"), mark.at("etag")});
   }
-  for (const Json& entry : json.at("cache")) state.cache.push_back(ReadCacheEntry(entry));
+  for (const Json& entry : json.at("cache").get_ref<const Json::array_t&>()) state.cache.push_back(ReadCacheEntry(entry));
   return state;
 }
 
