@@ -6,6 +6,7 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 
+option(EDGEFLEET_DEVICE_ONLY "Build only libedgefleet_device, its agent and examples" OFF)
 option(EDGEFLEET_WERROR "Treat warnings as errors" ON)
 set(EDGEFLEET_SANITIZER "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
 
@@ -19,7 +20,9 @@ endif()
 
 add_library(edgefleet_warnings INTERFACE)
 target_compile_options(edgefleet_warnings INTERFACE
-  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers
+  -Wall -Wextra -Wshadow -Wno-missing-field-initializers
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
+  $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
   $<$<BOOL:${EDGEFLEET_WERROR}>:-Werror>)
 
 # edgefleet_library(NAME SOURCES a.cc ... [PUBLIC t ...] [PRIVATE t ...])

@@ -19,7 +19,8 @@ ALLOWED = {
     "proto/rpc": ["base"],
     "secagg": ["base"],
     "cdn_origin": ["base"],
-    "cdn_origin/delta": ["base"],
+    "cdn_origin/delta": ["base", "cdn_origin/blobs"],
+    "cdn_origin/http": ["base", "cdn_origin"],
     "cdn_origin/manifest": ["base"],
     "aggregator": ["base", "secagg"],
     "registry": ["base", "device_client/runtime"],
@@ -49,7 +50,7 @@ VENDORS = {
     r"spdlog/": ["services/runtime"],
     r"yaml-cpp/": ["services/runtime"],
     r"CLI/": ["services/edgefleetd", "services/cli", "device_client/agent"],
-    r"nlohmann/": ["services", "cdn_origin/manifest", "registry", "device_client"],
+    r"nlohmann/": ["services", "cdn_origin/manifest", "registry", "device_client", "aggregator/rounds/store"],
     r"onnx/": ["registry/compiler"],
     r"zip\.h": ["registry/compiler"],
     r"zstd\.h": ["cdn_origin/delta"],
@@ -59,8 +60,9 @@ VENDORS = {
     r"openssl/": ["secagg"],
     r"sodium\.h": ["base/crypto", "secagg"],
 }
-# Headers never show a vendor, so that linking stays PRIVATE; these are the seams made of one.
-VENDOR_HEADERS_OK = ("proto/", "services/", "load_tests/", "tests/")
+# Headers never show a vendor, so that linking stays PRIVATE; these are the seams made of one, and headers inside one library.
+VENDOR_HEADERS_OK = ("proto/", "services/", "registry/compiler/onnx_", "device_client/runtime/onednn/",
+                     "device_client/training/step")
 OUR_TOPS = ("base", "proto", "registry", "cdn_origin", "aggregator", "secagg", "device_client", "services")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 
@@ -103,11 +105,11 @@ def check_file(name: str) -> list[str]:
             if match := INCLUDE.match(line):
                 if problem := check_include(name, match[2]):
                     found.append(f"{name}:{number}: {problem}")
-            if re.search(r"\busing namespace std\b", line):
+            if re.search(r"\busing namespace std;", line):
                 found.append(f"{name}:{number}: using namespace std")
             if re.search(r"\b(sleep_for|usleep)\b", line) and name.startswith("tests/") and "poll" not in line:
                 found.append(f"{name}:{number}: tests wait for events, not for time")
-        if name.endswith(".h") and "#pragma once" not in text:
+        if name.endswith(".h") and "#pragma once" not in text and "#ifndef EDGEFLEET_" not in text:
             found.append(f"{name}:1: header without #pragma once")
     if name.endswith("CMakeLists.txt"):
         for number, line in enumerate(lines, 1):
