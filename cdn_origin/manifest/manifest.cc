@@ -200,13 +200,15 @@ Status CheckPath(std::string_view path) {
   std::string_view rest = path;
   while (good) {
     const std::size_t slash = rest.find('/');
-    good = IsName(rest.substr(0, slash));
+    std::string_view segment = rest.substr(0, slash);
+    if (slash == std::string_view::npos && segment.ends_with(".json")) segment.remove_suffix(5);
+    good = IsName(segment);
     if (slash == std::string_view::npos) break;
     rest.remove_prefix(slash + 1);
   }
   if (good) return OkStatus();
-  return InvalidArgument("BAD_PATH",
-                         "a manifest's path is names of [a-z0-9][a-z0-9._-]{0,62} between slashes, 200 characters in all");
+  return InvalidArgument(
+      "BAD_PATH", "a manifest's path is names of [a-z0-9][a-z0-9._-]{0,62} between slashes, then .json, 200 characters in all");
 }
 
 Status Check(const Manifest& manifest) {

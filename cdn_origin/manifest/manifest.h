@@ -67,7 +67,8 @@ std::string BlobPath(const crypto::Sha256Digest& sha256);
 std::string DeltaPath(const crypto::Sha256Digest& from_sha256, const crypto::Sha256Digest& to_sha256);
 
 // A manifest's own path ("fashion/stable.json"; fetched as "/manifests/fashion/stable.json"): segments of
-// [a-z0-9][a-z0-9._-]{0,62} between single slashes, kPathCharactersMax in all. INVALID_ARGUMENT [BAD_PATH].
+// [a-z0-9][a-z0-9._-]{0,62} between single slashes, the last with or without ".json" after it, kPathCharactersMax in all.
+// INVALID_ARGUMENT [BAD_PATH].
 Status CheckPath(std::string_view path);
 
 // Names of models, aliases and variants: [a-z0-9][a-z0-9._-]{0,62}.

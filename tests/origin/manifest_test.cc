@@ -173,6 +173,11 @@ TEST(ManifestPath, AcceptsNamesBetweenSlashesOnly) {
   for (const char* bad : {"", "/", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", ".a", "A", "a b", "a\\b", "a%2fb"}) {
     EXPECT_EQ(CheckPath(bad).reason(), "BAD_PATH") << bad;
   }
+  const std::string longest_name(63, 'n');
+  EXPECT_TRUE(CheckPath(longest_name + "/" + longest_name + ".json").ok());
+  for (const std::string& bad : {longest_name + "n.json", longest_name + ".json/a", std::string("a/.json")}) {
+    EXPECT_EQ(CheckPath(bad).reason(), "BAD_PATH") << bad;
+  }
   EXPECT_EQ(CheckPath(std::string("a") + std::string(1, '\0')).reason(), "BAD_PATH");
   std::string longest = "a";
   while (longest.size() < 201) longest += "/a";
