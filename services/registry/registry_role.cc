@@ -65,11 +65,9 @@ class Periodic {
 struct RegistryRole::Impl {
   explicit Impl(RoleContext role_context)
       : context(role_context),
-        pool("registry", context.config.server.handler_threads, context.config.server.handler_queue_max),
         transfer_pool("registry-parameters", kTransferThreads, kTransferQueueMax),
-        handlers{pool, context.metrics, context.logger, false},
         transfers{transfer_pool, context.metrics, context.logger, false},
-        service(handlers, transfers) {}
+        service(context.handlers, transfers) {}
 
   void Maintain() {
     const Status status = domain->Maintain();
@@ -84,10 +82,8 @@ struct RegistryRole::Impl {
   std::unique_ptr<OriginDistribution> distribution;
   std::unique_ptr<registry::Registry> domain;
   Periodic maintenance;
-  // Their threads use all of the above.
-  ThreadPool pool;
+  // Its threads use all of the above.
   ThreadPool transfer_pool;
-  HandlerContext handlers;
   HandlerContext transfers;
   RegistryHandlers service;
 };
@@ -115,7 +111,6 @@ Status RegistryRole::Start(const PeerChannels& peers) {
   EF_RETURN_IF_ERROR(impl_->domain->Start());
   impl_->service.Attach(*impl_->domain);
   impl_->maintenance.Start(kMaintenanceInterval, [this] { impl_->Maintain(); });
-  impl_->handlers.serving.store(true, std::memory_order_release);
   impl_->transfers.serving.store(true, std::memory_order_release);
   return OkStatus();
 }
@@ -126,7 +121,6 @@ void RegistryRole::Drain() {
 
 void RegistryRole::Stop() {
   impl_->maintenance.Stop();
-  impl_->pool.Stop();
   impl_->transfer_pool.Stop();
   if (impl_->domain) impl_->domain->Stop();
 }
