@@ -71,7 +71,8 @@ void ActiveRound::SetDeadline(Millis from_now) {
 
 void ActiveRound::Start() {
   Post([self = shared_from_this()] {
-    self->SetDeadline(Millis(self->spec().selecting_ms_max));
+    const WallTime deadline = self->record_.started + Millis(self->spec().selecting_ms_max);
+    self->SetDeadline(std::chrono::duration_cast<Millis>(deadline - self->ports_.clock.Now()));
     self->OpenSelection();
   });
 }

@@ -18,6 +18,8 @@ class FakeRegistry final : public ModelGateway {
   explicit FakeRegistry(std::vector<float> parameters) { versions_[1] = std::move(parameters); }
 
   std::atomic<bool> down = false;           // every call is UNAVAILABLE
+  std::atomic<bool> evaluate_down = false;  // only these are
+  std::atomic<bool> commit_down = false;
   std::atomic<bool> lose_answers = false;   // commits happen, but their answers are lost
   std::atomic<bool> refuse = false;         // commits end as refused versions
   std::atomic<double> accuracy = 0.8;       // of what is evaluated and is not version 1
@@ -40,6 +42,7 @@ class FakeRegistry final : public ModelGateway {
   }
   Result<ModelMetrics> Evaluate(const std::string&, const ModelInfo&, std::span<const float> parameters) override {
     EF_RETURN_IF_ERROR(Reachable());
+    if (evaluate_down) return Unavailable("UNREACHABLE", "the registry is down");
     std::lock_guard lock(mutex_);
     const bool base = std::ranges::equal(parameters, versions_.at(1));
     return ModelMetrics{.examples = 100, .accuracy = base ? accuracy_base : accuracy, .loss = 0.5};
@@ -47,6 +50,7 @@ class FakeRegistry final : public ModelGateway {
   Result<CommittedVersion> Commit(const std::string& request_id, const std::string&, const ModelInfo&,
                                   std::span<const float> parameters, const RoundLineage& lineage) override {
     EF_RETURN_IF_ERROR(Reachable());
+    if (commit_down) return Unavailable("UNREACHABLE", "the registry is down");
     std::lock_guard lock(mutex_);
     auto [known, fresh] = commits_.try_emplace(request_id, versions_.size() + 1);
     if (fresh && !refuse) {

@@ -74,6 +74,10 @@ class World {
   }
   void StopProcess() {
     coordinator->Stop();
+    KillProcess();
+  }
+  // Without a word to the store: what runs is cut off.
+  void KillProcess() {
     timer->Clear();
     work_->Stop();
     control_->Stop();
@@ -81,9 +85,8 @@ class World {
     spool.reset();
     store.reset();
   }
-  void Restart() {
-    StopProcess();
-    StartProcess();
+  std::filesystem::path CandidateOf(const std::string& round_id) const {
+    return CandidateFile(folder_ / "candidates", round_id);
   }
 
   // Lets pools and due timers work until `done`; false when that takes too long in real time.
