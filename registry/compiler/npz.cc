@@ -315,6 +315,7 @@ Result<NpzArchive> ReadNpz(ByteView bytes, const NpzLimits& limits) {
   if (count < 0 || static_cast<std::size_t>(count) > limits.entries_max) {
     return InvalidArgument("TOO_LARGE", "the archive has more than " + std::to_string(limits.entries_max) + " members");
   }
+  if (count == 0) return BadNpz("the archive holds no arrays");
   NpzArchive arrays;
   Budget budget{bytes.size(), limits.bytes_max};
   for (zip_uint64_t i = 0; i < static_cast<zip_uint64_t>(count); ++i) {
@@ -333,6 +334,7 @@ Result<NpzArchive> ReadNpz(ByteView bytes, const NpzLimits& limits) {
 }
 
 Result<Bytes> WriteNpz(const NpzArchive& arrays) {
+  if (arrays.empty()) return InvalidArgument("BAD_NPZ", "there are no arrays to write");
   std::vector<Bytes> members;  // libzip reads them when it closes the archive
   members.reserve(arrays.size());
   zip_error_t error;

@@ -1,0 +1,187 @@
+// The compiler as the registry uses it, on the demo's network and real images.
+#include "registry/compiler/compiler.h"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "device_client/runtime/format/efm.h"
+#include "device_client/runtime/parameters.h"
+#include "device_client/training/trainer.h"
+#include "load_tests/fashion/fashion_data.h"
+#include "load_tests/fashion/fashion_network.h"
+#include "tests/compiler/onnx_model.h"
+
+namespace edgefleet::compiler {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// The network after one pass over a part of the devices' images, and the data it was published with.
+class FashionCompile : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto loaded = fashion::LoadFashionMnist();
+    ASSERT_TRUE(loaded) << loaded.error().ToString();
+    onnx_ = fashion::MakeFashionCnn(1);
+    calibration_ = *WriteNpz(fashion::ToNpz(loaded->holdout, fashion::kCalibration, false));
+    evaluation_ = *WriteNpz(fashion::ToNpz(loaded->test, 4'000, true));
+    trained_ = Train(*loaded);
+  }
+
+  static std::vector<float> Train(const fashion::FashionMnist& data) {
+    const auto untrained = Compile({.name = "fashion", .onnx = onnx_});
+    if (!untrained) return {};
+    const auto graph = std::make_shared<const runtime::Graph>(*runtime::LoadEfm(untrained->variants[0].efm));
+    const auto trainer = training::Trainer::Create(graph, {.batch_size = 32});
+    if (!trainer) return {};
+    const auto shards = fashion::ShardIid(data.devices->size(), 6, 1);
+    const fashion::ShardDataset dataset(data.devices, (*shards)[0]);
+    const auto result = (*trainer)->Train(dataset, {.epochs = 1, .learning_rate = 0.05F, .seed = 1});
+    return result ? result->parameters : std::vector<float>{};
+  }
+
+  static CompileInput Input() {
+    return {.name = "fashion", .onnx = onnx_, .calibration = calibration_, .evaluation = evaluation_, .parameters = trained_};
+  }
+
+  static inline Bytes onnx_;
+  static inline Bytes calibration_;
+  static inline Bytes evaluation_;
+  static inline std::vector<float> trained_;
+};
+
+TEST_F(FashionCompile, Int8IsSmallAndAsGoodAsFp32) {
+  ASSERT_FALSE(trained_.empty());
+  std::vector<std::string> stages;
+  CompileInput input = Input();
+  input.on_stage = [&](std::string_view stage) { stages.emplace_back(stage); };
+  const auto output = Compile(input);
+  ASSERT_TRUE(output) << output.error().ToString();
+  EXPECT_FALSE(output->refusal) << *output->refusal;
+  EXPECT_THAT(stages, ElementsAre("import", "calibrate", "quantize", "validate"));
+  EXPECT_EQ(output->parameter_count, 105'866U);
+  ASSERT_EQ(output->variants.size(), 2U);
+  const Variant& fp32 = output->variants[0];
+  const Variant& int8 = output->variants[1];
+  EXPECT_TRUE(fp32.trainable);
+  EXPECT_FALSE(int8.trainable);
+  EXPECT_EQ(fp32.metrics->examples, 4'000U);
+  EXPECT_GT(fp32.metrics->accuracy, 0.75);
+  EXPECT_NEAR(int8.metrics->accuracy, fp32.metrics->accuracy, 0.01);
+  EXPECT_LE(static_cast<double>(int8.efm.size()), 0.27 * static_cast<double>(fp32.efm.size()));
+
+  const auto report = nlohmann::json::parse(output->report_json);
+  EXPECT_EQ(report["decision"], "accepted");
+  EXPECT_EQ(report["variants"].size(), 2U);
+  EXPECT_EQ(report["variants"][1]["bytes"], int8.efm.size());
+  EXPECT_EQ(report["layers"].size(), 7U);
+  EXPECT_EQ(report["layers"][0]["precision"], "int8");
+  EXPECT_GT(report["layers"][0]["weight_snr_db"], 30.0);
+  EXPECT_GT(report["layers"][0]["scale"], 0.0);
+
+  const auto measured = EvaluateParameters(fp32.efm, trained_, evaluation_);
+  ASSERT_TRUE(measured) << measured.error().ToString();
+  EXPECT_EQ(measured->accuracy, fp32.metrics->accuracy);
+}
+
+TEST_F(FashionCompile, OtherParametersKeepTheLayoutAndTheirValues) {
+  const auto first = Compile({.name = "fashion", .onnx = onnx_});
+  const auto second = Compile({.name = "fashion", .onnx = onnx_, .parameters = trained_});
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(first->layout_sha256, second->layout_sha256);
+  EXPECT_NE(first->variants[0].efm, second->variants[0].efm);
+  const auto graph = runtime::LoadEfm(second->variants[0].efm);
+  ASSERT_TRUE(graph);
+  EXPECT_EQ(runtime::LayoutSha256(*graph), first->layout_sha256);
+  EXPECT_EQ(runtime::ReadParameters(*graph), trained_);
+  EXPECT_FALSE(second->variants[0].metrics);
+  EXPECT_EQ(Compile({.name = "fashion", .onnx = onnx_, .parameters = trained_})->variants[0].efm, second->variants[0].efm);
+}
+
+TEST_F(FashionCompile, BadParametersAreRefused) {
+  const auto compiled = Compile({.name = "fashion", .onnx = onnx_});
+  ASSERT_TRUE(compiled);
+  const std::vector<float> few(10);
+  std::vector<float> broken = trained_;
+  broken[5] = std::numeric_limits<float>::quiet_NaN();
+  for (const auto& parameters : {few, broken}) {
+    EXPECT_EQ(Compile({.name = "fashion", .onnx = onnx_, .parameters = parameters}).error().reason(), "BAD_PARAMETERS");
+    EXPECT_EQ(EvaluateParameters(compiled->variants[0].efm, parameters, evaluation_).error().reason(), "BAD_PARAMETERS");
+  }
+}
+
+TEST_F(FashionCompile, BadDataIsRefusedWithTheArraysName) {
+  NpzArchive archive = *ReadNpz(evaluation_);
+  const auto refusal = [&] {
+    const Bytes npz = *WriteNpz(archive);
+    const auto output = Compile({.name = "fashion", .onnx = onnx_, .evaluation = npz});
+    return output ? "accepted" : output.error().reason() + ": " + output.error().message();
+  };
+  const NpyArray labels = archive.at("labels");
+  const std::int64_t eleven = 11;
+  std::memcpy(archive.at("labels").data.data(), &eleven, sizeof eleven);
+  EXPECT_THAT(refusal(), HasSubstr("BAD_EVALUATION: label 11"));
+  archive.erase("labels");
+  EXPECT_THAT(refusal(), HasSubstr("no array 'labels'"));
+  archive.emplace("labels", MakeNpyArray<std::int64_t>({2}, std::vector<std::int64_t>{1, 2}));
+  EXPECT_THAT(refusal(), HasSubstr("one label an example"));
+  archive.erase("image");
+  EXPECT_THAT(refusal(), HasSubstr("no array 'image'"));
+  EXPECT_EQ(Compile({.name = "fashion", .onnx = onnx_, .calibration = AsBytes("no zip")}).error().reason(), "BAD_NPZ");
+}
+
+TEST(Compile, OptionsAndNetworkAreChecked) {
+  EXPECT_EQ(Compile({.name = "x", .options = {.accuracy_drop_points_max = 0}}).error().reason(), "BAD_OPTIONS");
+  EXPECT_EQ(Compile({.name = "x", .options = {.accuracy_drop_points_max = std::numeric_limits<double>::quiet_NaN()}})
+                .error()
+                .reason(),
+            "BAD_OPTIONS");
+  EXPECT_EQ(Compile({.name = ""}).error().reason(), "BAD_OPTIONS");
+  EXPECT_EQ(Compile({.name = "x", .onnx = AsBytes("junk")}).error().reason(), "BAD_ONNX");
+}
+
+// Calibrated on data that is nothing like the evaluation's, int8 must lose too much, and say so.
+TEST(Compile, AnInt8VariantThatLosesTooMuchIsRefused) {
+  OnnxModel model;
+  model.Input("x", {1}).Output("y").Floats("w", {2, 1}, {1, -1}).Floats("b", {2}, {-50, 50});
+  SetInt(model.Node("Gemm", {"x", "w", "b"}, "y"), "transB", 1);
+  const Bytes onnx = model.bytes();
+  std::vector<float> inputs;
+  std::vector<std::int64_t> labels;
+  for (int i = 0; i < 100; ++i) {
+    inputs.push_back(static_cast<float>(i));
+    labels.push_back(i >= 50 ? 0 : 1);
+  }
+  NpzArchive evaluation;
+  evaluation.emplace("x", MakeNpyArray<float>({100, 1}, inputs));
+  evaluation.emplace("labels", MakeNpyArray<std::int64_t>({100}, labels));
+  NpzArchive calibration;
+  calibration.emplace("x", MakeNpyArray<float>({2, 1}, std::vector<float>{0, 1}));
+  const Bytes evaluation_npz = *WriteNpz(evaluation);
+  const Bytes calibration_npz = *WriteNpz(calibration);
+  const auto output = Compile({.name = "m", .onnx = onnx, .calibration = calibration_npz, .evaluation = evaluation_npz});
+  ASSERT_TRUE(output) << output.error().ToString();
+  EXPECT_EQ(output->variants[0].metrics->accuracy, 1);
+  ASSERT_TRUE(output->refusal);
+  EXPECT_THAT(*output->refusal, HasSubstr("loses 50.00 points"));
+  EXPECT_EQ(nlohmann::json::parse(output->report_json)["decision"], "refused");
+}
+
+TEST(Compile, NamesThatAreNoTextStillMakeAReport) {
+  OnnxModel model;
+  model.Input("x", {2}).Output("y\xff");
+  model.Node("Relu", {"x"}, "y\xff");
+  const Bytes onnx = model.bytes();
+  const auto output = Compile({.name = "m", .onnx = onnx});
+  ASSERT_TRUE(output) << output.error().ToString();
+  EXPECT_FALSE(output->variants[0].trainable);
+  EXPECT_EQ(nlohmann::json::parse(output->report_json)["layers"].size(), 1U);
+}
+
+}  // namespace
+}  // namespace edgefleet::compiler
