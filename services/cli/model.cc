@@ -269,7 +269,7 @@ void AddModelCommands(CLI::App& app, Action& action) {
                        "  edgefleet model alias fashion stable 3\n", &SetAlias, alias);
   command->add_option("NAME", alias->model, "the model")->required();
   command->add_option("ALIAS", alias->alias, "e.g. stable")->required();
-  command->add_option("VERSION", alias->version, "a READY version")->required();
+  command->add_option("VERSION", alias->version, "a READY version")->required()->check(CLI::PositiveNumber);
 
   auto tag = std::make_shared<TagSpec>();
   command = AddCommand(*model, action, "tag", "replace the tags of a version",

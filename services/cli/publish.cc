@@ -272,7 +272,7 @@ void AddPublishCommand(CLI::App& model, Action& action) {
                    "points that int8 may lose against fp32 before it is refused (default 1.0)")
       ->check(CLI::Range(0.0, 100.0));
   command->add_option("--alias", spec->alias, "point this alias at the new version once it is READY");
-  command->add_option("--parent", spec->parent, "the version that this one follows");
+  command->add_option("--parent", spec->parent, "the version that this one follows")->check(CLI::NonNegativeNumber);
 }
 
 }  // namespace edgefleet::cli

@@ -220,9 +220,9 @@ void DeclareSelection(CLI::App& command, CreateSpec& s) {
   number("--stratum-min", s.stratum_min, "a smaller stratum is merged into the rest");
   number("--quota-min", s.quota_min, "least devices from each stratum");
   number("--pool-min", s.pool_min, "draw only when this many eligible devices wait; 0: the over-provisioned cohort");
-  number("--seed", s.seed, "the same pool and seed give the same cohort");
+  number("--seed", s.seed, "the same pool and seed give the same cohort")->check(CLI::NonNegativeNumber);
   number("--battery-min", s.battery_min, "percent, unless the device charges")->check(CLI::Range(0, 100));
-  number("--examples-min", s.examples_min, "local training examples");
+  number("--examples-min", s.examples_min, "local training examples")->check(CLI::NonNegativeNumber);
   command.add_flag("--any-power", s.any_power, "also devices low on battery")->group(group);
   command.add_flag("--any-network", s.any_network, "also devices on metered networks")->group(group);
   command.add_flag("--any-use", s.any_use, "also devices that are in use")->group(group);
