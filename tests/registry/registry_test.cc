@@ -462,6 +462,7 @@ TEST_F(RegistryTest, WatchTellsEachStageInOrder) {
   std::unique_lock lock(mutex);
   changed.wait(lock, [&] { return !seen.empty() && seen.back() == "READY"; });
   EXPECT_THAT(seen, ElementsAre("import", "distribute", "READY"));
+  lock.unlock();
   EXPECT_EQ(registry_->Watch({"fashion", 7, ""}, [](const Version&) { return true; }).reason(), "VERSION_UNKNOWN");
 }
 
