@@ -1,5 +1,7 @@
 #include "aggregator/rounds/active_round.h"
 
+#include <cmath>
+
 #include "aggregator/rounds/active_round_plumbing.h"
 
 namespace edgefleet::rounds {
@@ -19,13 +21,14 @@ bool Present(const Member& member) { return !member.left; }
 }  // namespace
 
 RoundLineage MakeLineage(const Task& task, const Round& round) {
+  const bool noisy = std::isfinite(round.epsilon_spent);
   return {.task_id = round.task_id,
           .round_id = round.round_id,
           .round_number = round.number,
           .participants = round.uploaded,
           .dropouts = round.assigned - round.uploaded,
-          .epsilon_spent = round.epsilon_spent,
-          .delta = task.spec.privacy.delta};
+          .epsilon_spent = noisy ? round.epsilon_spent : 0,
+          .delta = noisy ? task.spec.privacy.delta : 0};
 }
 
 std::filesystem::path CandidateFile(const std::filesystem::path& folder, const std::string& round_id) {

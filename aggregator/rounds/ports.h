@@ -33,8 +33,8 @@ struct RoundLineage {
   std::uint64_t round_number = 0;
   std::uint32_t participants = 0;
   std::uint32_t dropouts = 0;
-  double epsilon_spent = 0;
-  double delta = 0;
+  double epsilon_spent = 0;  // finite
+  double delta = 0;          // 0: there was no noise, and epsilon_spent says nothing
 };
 // What the registry made of a commit.
 struct CommittedVersion {

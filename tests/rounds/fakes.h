@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -50,6 +51,7 @@ class FakeRegistry final : public ModelGateway {
   Result<CommittedVersion> Commit(const std::string& request_id, const std::string&, const ModelInfo&,
                                   std::span<const float> parameters, const RoundLineage& lineage) override {
     EF_RETURN_IF_ERROR(Reachable());
+    if (!std::isfinite(lineage.epsilon_spent)) return InvalidArgument("BAD_LINEAGE", "epsilon_spent must be finite");
     if (commit_down) return Unavailable("UNREACHABLE", "the registry is down");
     std::lock_guard lock(mutex_);
     auto [known, fresh] = commits_.try_emplace(request_id, versions_.size() + 1);
