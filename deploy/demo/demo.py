@@ -35,7 +35,7 @@ def parse_arguments():
 
 # A round's cohort and what each device does in it.
 COHORT = 20
-OVER_PROVISION = 1.15
+OVER_PROVISION = 1.3
 DROPOUT = 0.10
 EPOCHS = 3
 LEARNING_RATE = 0.05
@@ -146,7 +146,7 @@ class Demo:
             "--over-provision", OVER_PROVISION, "--min-participants", 13, "--stratify-by", "class,region", "--epochs", EPOCHS,
             "--batch-size", 10, "--learning-rate", LEARNING_RATE, "--clip-norm", CLIP_NORM, "--noise", self.arguments.noise,
             "--delta", 1e-5, "--seed", self.arguments.seed, "--pool-min", int(self.arguments.devices * 0.6),
-            "--collecting-timeout", 60)
+            "--training-timeout", 60, "--collecting-timeout", 30)
         self.task_id = task["task_id"]
         run(self.cluster.cli("task", "watch", self.task_id))
         self.figures["task"] = self.cluster.cli_json("task", "show", self.task_id)
