@@ -16,7 +16,7 @@ class KillInTheMiddleOfARound(EndToEnd):
         """`kills`: phases in which the role is killed, one after another."""
         self.publish()
         self.start_fleet()
-        task_id = self.create_task(len(kills) + 2)
+        task_id = self.create_task(len(kills) + 4)
         struck = []
         for phases in kills:
             hit = self.await_phase(task_id, phases)
@@ -63,7 +63,7 @@ class KillInTheMiddleOfARound(EndToEnd):
         self.run_with_kills("selector", [("SELECTING",), ("TRAINING", "COLLECTING")])
 
     def test_aggregator(self):
-        self.run_with_kills("aggregator", [("TRAINING",), ("COLLECTING", "UNMASKING", "AGGREGATING", "VALIDATING")])
+        self.run_with_kills("aggregator", [("TRAINING", "COLLECTING"), ("UNMASKING", "AGGREGATING", "VALIDATING")])
 
 
 if __name__ == "__main__":

@@ -89,13 +89,17 @@ class EndToEnd(unittest.TestCase):
                 return condition()
             except RuntimeError:
                 return None
-        return wait_until(attempt, seconds, what, 0.1)
+        return wait_until(attempt, seconds, what, 0.05)
 
     def await_phase(self, task_id, phases):
         def present():
             rounds = self.rounds(task_id)
+            self.assertFalse(self.task_ended(task_id), f"the task ended before a round was seen in {phases}")
             return rounds[-1] if rounds and rounds[-1]["phase"] in phases else None
         return self.eventually(present, f"a round in {phases}")
+
+    def task_ended(self, task_id):
+        return self.task(task_id)["state"] != "RUNNING"
 
     def await_end(self, task_id):
         return self.eventually(lambda: (t := self.task(task_id))["state"] != "RUNNING" and t, "the task's end")
