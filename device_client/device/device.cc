@@ -43,8 +43,11 @@ Status CheckOptions(const DeviceOptions& options) {
   const auto bad = [](const std::string& message) { return InvalidArgument("BAD_OPTIONS", message); };
   if (options.state_dir.empty()) return bad("state_dir is empty");
   if (!IsDeviceId(options.device_id)) return bad("device_id must be 1 to 64 characters of [A-Za-z0-9._-]");
-  for (const auto& [what, name] : {std::pair{"device_class", &options.device_class}, {"region", &options.region},
-                                   {"os", &options.os}, {"model", &options.model}, {"alias", &options.alias},
+  for (const auto& [what, name] : {std::pair{"device_class", &options.device_class},
+                                   {"region", &options.region},
+                                   {"os", &options.os},
+                                   {"model", &options.model},
+                                   {"alias", &options.alias},
                                    {"variant", &options.variant}}) {
     if (!manifest::IsName(*name)) return bad(std::string(what) + " '" + *name + "' does not match [a-z0-9][a-z0-9._-]{0,62}");
   }
@@ -116,7 +119,8 @@ class DeviceImpl final : public Device {
                                     const Control& control) override {
     if (!fleet_) return FailedPrecondition("NO_FLEET", "this device was opened without a fleet_address");
     if (std::string reason = PolicyForbids(conditions); !reason.empty()) {
-      return Participation{.kind = Participation::Kind::kNotNow, .reason = "POLICY", .detail = reason, .retry_after = kPolicyRetry};
+      return Participation{
+          .kind = Participation::Kind::kNotNow, .reason = "POLICY", .detail = reason, .retry_after = kPolicyRetry};
     }
     auto outcome = fleet_->CheckIn(ProfileOf(conditions, examples.size()));
     if (!outcome) return MakeError(std::move(outcome).error());
@@ -140,7 +144,8 @@ class DeviceImpl final : public Device {
     if (report.updates.empty() && report.inferences.empty()) return OkStatus();
     EF_RETURN_IF_ERROR(fleet_->Report(report));
     std::lock_guard lock(events_mutex_);
-    events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(std::min(report.updates.size(), events_.size())));
+    events_.erase(events_.begin(),
+                  events_.begin() + static_cast<std::ptrdiff_t>(std::min(report.updates.size(), events_.size())));
     return OkStatus();
   }
 
@@ -159,9 +164,9 @@ class DeviceImpl final : public Device {
     if (report.outcome == update::UpdateOutcome::kInstalled) {
       return UpdateResult{true, report.from_version, report.to_version, report.by_delta, report.bytes_transferred};
     }
-    return MakeError(StatusCode::kAborted, report.reason, "update to version " + std::to_string(report.to_version) +
-                                                              " did not happen: " + report.message +
-                                                              "; the former version stays active");
+    return MakeError(StatusCode::kAborted, report.reason,
+                     "update to version " + std::to_string(report.to_version) + " did not happen: " + report.message +
+                         "; the former version stays active");
   }
 
   void Record(const update::UpdateReport& report) {
@@ -190,8 +195,13 @@ class DeviceImpl final : public Device {
 
   Profile ProfileOf(const Conditions& conditions, std::size_t example_count) const {
     const auto installed = store_->Active(options_.model);
-    return {options_.device_class, options_.region, options_.os,   conditions,
-            example_count,         options_.model,  installed ? installed->version : 0};
+    return {options_.device_class,
+            options_.region,
+            options_.os,
+            conditions,
+            example_count,
+            options_.model,
+            installed ? installed->version : 0};
   }
 
   Result<Participation> TakeAssignment(const Assignment& assignment, const runtime::Dataset& examples, const Control& control) {
@@ -229,9 +239,9 @@ class DeviceImpl final : public Device {
     if (!std::equal(layout.begin(), layout.end(), plan.layout_sha256.begin(), plan.layout_sha256.end())) {
       return FailedPrecondition("LAYOUT_MISMATCH", "the model's parameters are laid out differently from the plan's");
     }
-    return training::Trainer::Create(std::make_shared<const runtime::Graph>(std::move(graph)),
-                                     {.batch_size = static_cast<std::int32_t>(std::min<std::uint32_t>(plan.batch_size, 4096)),
-                                      .threads = options_.threads});
+    return training::Trainer::Create(
+        std::make_shared<const runtime::Graph>(std::move(graph)),
+        {.batch_size = static_cast<std::int32_t>(std::min<std::uint32_t>(plan.batch_size, 4096)), .threads = options_.threads});
   }
 
   Result<LocalUpdate> Train(training::Trainer& trainer, const TrainingPlan& plan, const runtime::Dataset& examples,

@@ -1,8 +1,8 @@
 // libedgefleet_device: keeps a device's model up to date, runs it, and lets the device take part in federated rounds.
 //
-// Everything a Device needs is on disk below `state_dir`: after one successful update it opens, infers and trains without a network.
-// All calls block and start no thread of their own. Infer may be called from several threads at once, also while Update runs (an
-// inference keeps the model it began with); Update and Participate have one caller at a time each.
+// Everything a Device needs is on disk below `state_dir`: after one successful update it opens, infers and trains without a
+// network. All calls block and start no thread of their own. Infer may be called from several threads at once, also while
+// Update runs (an inference keeps the model it began with); Update and Participate have one caller at a time each.
 #pragma once
 
 #include <cstdint>
@@ -36,14 +36,14 @@ struct DeviceOptions {
   std::string device_class;         // class, region, os: [a-z0-9][a-z0-9._-]{0,62}
   std::string region;
   std::string os = "linux";
-  std::string model;                // followed through `alias`
+  std::string model;  // followed through `alias`
   std::string alias = "stable";
-  std::string variant = "int8";     // what this device infers with
-  std::string origin_url;           // "http://host:port"
-  std::string fleet_address;        // the selector's gRPC target, "host:port"; empty: no federated part
+  std::string variant = "int8";                        // what this device infers with
+  std::string origin_url;                              // "http://host:port"
+  std::string fleet_address;                           // the selector's gRPC target, "host:port"; empty: no federated part
   std::vector<crypto::Ed25519PublicKey> trusted_keys;  // that sign manifests; at least one
-  std::string delegate = "onednn";  // or "reference"
-  int threads = 1;                  // for inference and training each
+  std::string delegate = "onednn";                     // or "reference"
+  int threads = 1;                                     // for inference and training each
   TrainingPolicy training_policy;
 };
 
@@ -71,10 +71,10 @@ struct UpdateResult {
 
 struct Participation {
   enum class Kind {
-    kNotNow,        // this device's policy says no; see `reason`
-    kRejected,      // the fleet has no work for it
-    kContributed,   // its update went into a round
-    kNotCounted,    // it took part, but the round failed or went on without it
+    kNotNow,       // this device's policy says no; see `reason`
+    kRejected,     // the fleet has no work for it
+    kContributed,  // its update went into a round
+    kNotCounted,   // it took part, but the round failed or went on without it
   } kind = Kind::kNotNow;
   std::string round_id;
   std::string reason;  // stable
@@ -91,8 +91,8 @@ class Device {
   // The model in use, if any was ever installed.
   virtual std::optional<ActiveModel> active() const = 0;
 
-  // Looks for a new version, downloads it (delta or whole, resuming), verifies it, tries it out, and swaps it in. On any failure the
-  // active model stays. Outcomes are reported to the fleet, when it can be reached.
+  // Looks for a new version, downloads it (delta or whole, resuming), verifies it, tries it out, and swaps it in. On any
+  // failure the active model stays. Outcomes are reported to the fleet, when it can be reached.
   virtual Result<UpdateResult> Update(const Control& control = {}) = 0;
   // Back to the last good version. FAILED_PRECONDITION [NOTHING_TO_ROLL_BACK].
   virtual Status Rollback() = 0;

@@ -75,7 +75,9 @@ class CallbackDataset final : public edgefleet::runtime::Dataset {
   explicit CallbackDataset(const ef_examples& examples) : examples_(examples) {}
   std::size_t size() const override { return examples_.size; }
   std::size_t example_size() const override { return examples_.example_size; }
-  void CopyExample(std::size_t index, std::span<float> out) const override { examples_.copy(examples_.user, index, out.data()); }
+  void CopyExample(std::size_t index, std::span<float> out) const override {
+    examples_.copy(examples_.user, index, out.data());
+  }
   std::int32_t Label(std::size_t index) const override { return examples_.label(examples_.user, index); }
 
  private:

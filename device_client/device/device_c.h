@@ -1,6 +1,7 @@
-/* libedgefleet_device for C. The same contract as device.h: everything works offline from what is on disk, calls block, no hidden
- * threads. Strings are UTF-8 and NUL-terminated; those handed in are copied, those in results belong to the result. Functions return
- * an ef_code; on failure *status (may be NULL) says more. Structs begin with their size, so that newer libraries serve older callers.
+/* libedgefleet_device for C. The same contract as device.h: everything works offline from what is on disk, calls block, no
+ * hidden threads. Strings are UTF-8 and NUL-terminated; those handed in are copied, those in results belong to the result.
+ * Functions return an ef_code; on failure *status (may be NULL) says more. Structs begin with their size, so that newer
+ * libraries serve older callers.
  */
 #ifndef EDGEFLEET_DEVICE_CLIENT_DEVICE_C_H
 #define EDGEFLEET_DEVICE_CLIENT_DEVICE_C_H
@@ -54,7 +55,7 @@ typedef struct ef_device_options {
   const char* alias;   /* optional */
   const char* variant; /* optional */
   const char* origin_url;
-  const char* fleet_address;      /* optional: no federated part without it */
+  const char* fleet_address;       /* optional: no federated part without it */
   const char* const* trusted_keys; /* Ed25519 public keys, 64 hexadecimal digits each */
   size_t trusted_key_count;
   const char* delegate; /* optional */

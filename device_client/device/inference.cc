@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::size_t kLatenciesMax = 1024;
 constexpr std::size_t kIdleSessionsMax = 16;
-// Relative L2 distance from the reference that rounding of int8 activations can explain and a broken kernel does not stay below.
+// Relative L2 distance from the reference that rounding of int8 activations can explain and a broken kernel does not stay
+// below.
 constexpr double kProbeDistanceMax = 0.1;
 
 Result<std::shared_ptr<const runtime::Graph>> LoadGraph(const std::filesystem::path& file) {
@@ -60,8 +61,8 @@ Status SelfTest(const std::filesystem::path& file, const std::string& delegate, 
   }
   const double distance = RelativeDistance(output, expected);
   if (distance > kProbeDistanceMax) {
-    return FailedPrecondition("SELF_TEST_FAILED", "delegate " + delegate + " is off the reference by " +
-                                                      std::to_string(distance) + " (relative L2)");
+    return FailedPrecondition(
+        "SELF_TEST_FAILED", "delegate " + delegate + " is off the reference by " + std::to_string(distance) + " (relative L2)");
   }
   return OkStatus();
 }

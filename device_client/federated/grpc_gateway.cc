@@ -76,7 +76,8 @@ Result<CheckInOutcome> FromProto(const selection::CheckInResponse& response) {
       const auto retry = std::clamp<std::int64_t>(r.retry_after_ms(), 0, 24 * 3600 * 1000);
       return Rejection{RejectionName(r.reason()), r.detail(), std::chrono::milliseconds(retry)};
     }
-    default: return Internal("BAD_ANSWER", "the selector's answer to a check-in is empty");
+    default:
+      return Internal("BAD_ANSWER", "the selector's answer to a check-in is empty");
   }
 }
 

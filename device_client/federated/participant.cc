@@ -12,8 +12,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPhaseWait{20'000};     // of one long poll
-constexpr milliseconds kRetryDelayMin{200};    // first pause when the aggregator cannot be reached
+constexpr milliseconds kPhaseWait{20'000};   // of one long poll
+constexpr milliseconds kRetryDelayMin{200};  // first pause when the aggregator cannot be reached
 constexpr milliseconds kRetryDelayMax{5'000};
 constexpr milliseconds kOutagePatience{60'000};  // total pauses before the device gives up on the round
 
@@ -152,7 +152,8 @@ class Participant {
       Status status = operation();
       if (status.ok() || !MayRetry(status) || waited >= kOutagePatience) return status;
       const milliseconds base = std::max(delay, status.retry_after().value_or(milliseconds(0)));
-      const auto pause = std::min(kRetryDelayMax, std::chrono::duration_cast<milliseconds>(base * (0.75 + 0.5 * random_.Unit())));
+      const auto pause =
+          std::min(kRetryDelayMax, std::chrono::duration_cast<milliseconds>(base * (0.75 + 0.5 * random_.Unit())));
       control_.Wait(pause);
       waited += pause;
       delay = std::min(kRetryDelayMax, delay * 2);
@@ -173,8 +174,8 @@ class Participant {
 
 }  // namespace
 
-Result<RoundResult> TakePart(RoundGateway& round, const Assignment& assignment, const TrainFunction& train, RandomSource& random,
-                             const Control& control) {
+Result<RoundResult> TakePart(RoundGateway& round, const Assignment& assignment, const TrainFunction& train,
+                             RandomSource& random, const Control& control) {
   return Participant(round, assignment, train, random, control).Run();
 }
 

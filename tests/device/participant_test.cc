@@ -96,7 +96,9 @@ TEST(Participant, NotFiniteUpdatesNeverLeaveTheDevice) {
   InMemoryRound round("round-1", kParameters, kDevices, 4);
   const Outcome run = RunDevices(round, [](std::size_t k) -> TrainFunction {
     if (k != 0) return Training(k);
-    return []() -> Result<LocalUpdate> { return LocalUpdate{std::vector<float>(kParameters, std::numeric_limits<float>::quiet_NaN()), 10}; };
+    return []() -> Result<LocalUpdate> {
+      return LocalUpdate{std::vector<float>(kParameters, std::numeric_limits<float>::quiet_NaN()), 10};
+    };
   });
   ASSERT_FALSE(run.results[0]);
   EXPECT_EQ(run.results[0].error().reason(), "UPDATE_NOT_FINITE");
