@@ -1,6 +1,7 @@
 // Drives a fuzz target over a fixed sequence of mutations of its seed: truncations, flips, overwritten words, copied stretches.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/random.h"
@@ -8,7 +9,7 @@
 
 namespace {
 
-constexpr int kRounds = 50'000;
+constexpr int kInputs = 50'000;  // unless the first argument says otherwise
 
 void Mutate(edgefleet::Bytes& bytes, edgefleet::SeededRandom& random) {
   const std::size_t at = random.Below(bytes.size());
@@ -30,13 +31,14 @@ void Mutate(edgefleet::Bytes& bytes, edgefleet::SeededRandom& random) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const int inputs = argc > 1 ? std::atoi(argv[1]) : kInputs;
   edgefleet::SeededRandom random(2026);
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < inputs; ++round) {
     edgefleet::Bytes bytes = edgefleet::fuzz::Seed();
     for (std::uint64_t i = 0; i <= random.Below(4); ++i) Mutate(bytes, random);
     LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   }
-  std::printf("%d inputs\n", kRounds);
+  std::printf("%d inputs\n", inputs);
   return 0;
 }
