@@ -3,7 +3,10 @@
 #include <openssl/evp.h>
 #include <sodium.h>
 
+#include <algorithm>
 #include <cstdlib>
+
+#include "base/file.h"
 
 namespace edgefleet::crypto {
 namespace {
@@ -92,6 +95,25 @@ Ed25519Signature Ed25519SecretKey::Sign(ByteView message) const {
   Ed25519Signature signature;
   crypto_sign_detached(Out(signature), nullptr, Data(message), message.size(), Data(key_));
   return signature;
+}
+
+Result<Ed25519PublicKey> ParseEd25519PublicKey(std::string_view hex) {
+  while (!hex.empty() && std::string_view(" \r\n\t").find(hex.back()) != std::string_view::npos) hex.remove_suffix(1);
+  const auto bytes = HexDecode(hex);
+  Ed25519PublicKey key;
+  if (!bytes || bytes->size() != key.size()) {
+    return InvalidArgument("BAD_KEY", "an Ed25519 public key has 64 hexadecimal digits");
+  }
+  std::ranges::copy(*bytes, key.begin());
+  return key;
+}
+
+Result<Ed25519PublicKey> ReadEd25519PublicKey(const std::filesystem::path& file) {
+  constexpr std::uint64_t kKeyFileBytesMax = 1024;
+  EF_ASSIGN_OR_RETURN(const Bytes content, ReadFile(file, kKeyFileBytesMax));
+  auto key = ParseEd25519PublicKey(AsText(content));
+  if (!key) return MakeError(std::move(key).error().Annotate(file.string()));
+  return key;
 }
 
 bool Ed25519Verify(const Ed25519PublicKey& key, ByteView message, ByteView signature) {

@@ -3,8 +3,10 @@
 
 #include <array>
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/random.h"
@@ -55,6 +57,11 @@ class Ed25519SecretKey {
   Ed25519SecretKey() = default;
   std::array<std::byte, 64> key_{};
 };
+
+// From 64 hexadecimal digits, with white space after them; INVALID_ARGUMENT [BAD_KEY]. Of a file also the errors of
+// ReadFile.
+Result<Ed25519PublicKey> ParseEd25519PublicKey(std::string_view hex);
+Result<Ed25519PublicKey> ReadEd25519PublicKey(const std::filesystem::path& file);
 
 bool Ed25519Verify(const Ed25519PublicKey& key, ByteView message, ByteView signature);
 

@@ -53,20 +53,6 @@ int Fail(const Status& status, bool json) {
   return status.code() == edgefleet::StatusCode::kInvalidArgument ? 2 : 1;
 }
 
-Status ReadTrustKey(Arguments& arguments) {
-  EF_ASSIGN_OR_RETURN(const auto content, edgefleet::ReadFile(arguments.trust_key_file, 1024));
-  std::string hex = edgefleet::ToString(content);
-  hex.erase(hex.find_last_not_of(" \r\n\t") + 1);
-  EF_ASSIGN_OR_RETURN(const auto key, edgefleet::HexDecode(hex));
-  edgefleet::crypto::Ed25519PublicKey fixed;
-  if (key.size() != fixed.size()) {
-    return edgefleet::InvalidArgument("BAD_KEY", arguments.trust_key_file + " must hold 64 hexadecimal digits");
-  }
-  std::copy(key.begin(), key.end(), fixed.begin());
-  arguments.device.trusted_keys = {fixed};
-  return edgefleet::OkStatus();
-}
-
 int PrintStatus(const device::Device& opened, const Arguments& arguments) {
   const auto active = opened.active();
   if (arguments.json) {
@@ -226,7 +212,9 @@ int main(int argc, char** argv) {
   }
 
   StderrLogger logger;
-  if (Status key = ReadTrustKey(arguments); !key.ok()) return Fail(key, arguments.json);
+  const auto key = edgefleet::crypto::ReadEd25519PublicKey(arguments.trust_key_file);
+  if (!key) return Fail(key.error(), arguments.json);
+  arguments.device.trusted_keys = {*key};
   device::DeviceHost host;
   host.logger = &logger;
   auto opened = device::Device::Open(arguments.device, std::move(host));

@@ -60,12 +60,11 @@ Result<device::DeviceOptions> ToOptions(const ef_device_options* from) {
   options.fleet_address = Text(from->fleet_address);
   options.delegate = Text(from->delegate, "onednn");
   options.threads = from->threads > 0 ? from->threads : 1;
+  if (from->trusted_keys == nullptr && from->trusted_key_count > 0)
+    return InvalidArgument("BAD_OPTIONS", "trusted_keys is NULL");
   for (std::size_t i = 0; i < from->trusted_key_count; ++i) {
-    EF_ASSIGN_OR_RETURN(const auto key, edgefleet::HexDecode(Text(from->trusted_keys[i])));
-    edgefleet::crypto::Ed25519PublicKey fixed;
-    if (key.size() != fixed.size()) return InvalidArgument("BAD_OPTIONS", "a trusted key has 64 hexadecimal digits");
-    std::copy(key.begin(), key.end(), fixed.begin());
-    options.trusted_keys.push_back(fixed);
+    EF_ASSIGN_OR_RETURN(const auto key, edgefleet::crypto::ParseEd25519PublicKey(Text(from->trusted_keys[i])));
+    options.trusted_keys.push_back(key);
   }
   return options;
 }

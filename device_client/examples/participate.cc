@@ -51,10 +51,9 @@ int main(int argc, char** argv) {
   options.model = argv[5];
   options.origin_url = argv[2];
   options.fleet_address = argv[3];
-  const auto key = edgefleet::HexDecode(argv[4]);
-  if (!key || key->size() != 32)
-    return Fail("trust key", edgefleet::InvalidArgument("BAD_KEY", "64 hexadecimal digits are needed"));
-  std::copy_n(key->begin(), 32, options.trusted_keys.emplace_back().begin());
+  const auto key = edgefleet::crypto::ParseEd25519PublicKey(argv[4]);
+  if (!key) return Fail("trust key", key.error());
+  options.trusted_keys = {*key};
 
   auto opened = device::Device::Open(options);
   if (!opened) return Fail("open", opened.error());

@@ -46,18 +46,6 @@ Json ToJson(const fleetsim::FleetTotals& totals) {
           {"errors_by_reason", totals.errors_by_reason}};
 }
 
-Status ReadKey(Arguments& arguments) {
-  EF_ASSIGN_OR_RETURN(const auto content, edgefleet::ReadFile(arguments.trust_key_file, 1024));
-  std::string hex = edgefleet::ToString(content);
-  hex.erase(hex.find_last_not_of(" \r\n\t") + 1);
-  EF_ASSIGN_OR_RETURN(const auto key, edgefleet::HexDecode(hex));
-  if (key.size() != arguments.fleet.trusted_key.size()) {
-    return edgefleet::InvalidArgument("BAD_KEY", arguments.trust_key_file + " must hold 64 hexadecimal digits");
-  }
-  std::copy(key.begin(), key.end(), arguments.fleet.trusted_key.begin());
-  return edgefleet::OkStatus();
-}
-
 void AddOptions(CLI::App& app, Arguments& arguments) {
   auto& fleet = arguments.fleet;
   app.add_option("--devices", fleet.devices)->capture_default_str()->check(CLI::Range(1, 10'000));
@@ -106,7 +94,7 @@ Status RunUntilStopped(const fleetsim::Fleet& fleet, const Arguments& arguments)
 }
 
 Status Run(Arguments& arguments) {
-  EF_RETURN_IF_ERROR(ReadKey(arguments));
+  EF_ASSIGN_OR_RETURN(arguments.fleet.trusted_key, edgefleet::crypto::ReadEd25519PublicKey(arguments.trust_key_file));
   EF_ASSIGN_OR_RETURN(const auto data, fashion::LoadFashionMnist(arguments.dataset));
   const auto& fleet_options = arguments.fleet;
   EF_ASSIGN_OR_RETURN(

@@ -19,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 namespace pb = registry::v1;
 
-constexpr std::uint64_t kKeyFileBytesMax = 4096;
 constexpr std::uint64_t kDataFileBytesMax = std::uint64_t{1} << 30;
 constexpr std::int64_t kBatch = 64;
 
@@ -37,16 +36,8 @@ struct EvalSpec {
 };
 
 Result<crypto::Ed25519PublicKey> ReadPublicKey(const std::string& path) {
-  auto content = ReadFile(path, kKeyFileBytesMax);
-  if (!content) return InvalidArgument(kReasonUsage, "--trust-key: " + content.error().message());
-  std::string hex = ToString(*content);
-  while (!hex.empty() && (hex.back() == '\n' || hex.back() == '\r' || hex.back() == ' ')) hex.pop_back();
-  auto bytes = HexDecode(hex);
-  crypto::Ed25519PublicKey key{};
-  if (!bytes || bytes->size() != key.size()) {
-    return InvalidArgument(kReasonUsage, path + " is no public key; it must hold 64 hexadecimal digits");
-  }
-  std::copy(bytes->begin(), bytes->end(), key.begin());
+  auto key = crypto::ReadEd25519PublicKey(path);
+  if (!key) return InvalidArgument(kReasonUsage, "--trust-key: " + key.error().message());
   return key;
 }
 

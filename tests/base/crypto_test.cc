@@ -41,6 +41,17 @@ TEST(Ed25519, PublishedSignature) {
   EXPECT_FALSE(Ed25519Verify(key.public_key(), message, ByteView(signature).first(63)));
 }
 
+TEST(Ed25519, PublicKeysAreReadFromHexadecimalTextOnly) {
+  const std::string hex = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+  EXPECT_EQ(HexEncode(ParseEd25519PublicKey(hex).value()), hex);
+  EXPECT_EQ(HexEncode(ParseEd25519PublicKey(hex + " \r\n").value()), hex);
+  for (const std::string& bad :
+       {std::string(), std::string("\n"), hex.substr(2), hex + "00", "zz" + hex.substr(2), " " + hex}) {
+    EXPECT_EQ(ParseEd25519PublicKey(bad).error().reason(), "BAD_KEY") << bad;
+  }
+  EXPECT_EQ(ReadEd25519PublicKey("/no/such/key").error().reason(), "FILE_MISSING");
+}
+
 TEST(Ed25519, RefusesSeedsOfAnotherLength) { EXPECT_EQ(Ed25519SecretKey::FromSeed(Bytes(31)).error().reason(), "BAD_KEY"); }
 
 }  // namespace

@@ -57,7 +57,7 @@ VENDORS = {
     r"curl/": ["device_client/update", "services/cli"],
     r"dnnl|oneapi/": ["device_client/runtime", "device_client/training"],
     r"flatbuffers/|.*_generated\.h": ["device_client/runtime/format"],
-    r"openssl/": ["secagg"],
+    r"openssl/": ["base/crypto", "secagg"],
     r"sodium\.h": ["base/crypto", "secagg"],
 }
 # Headers never show a vendor, so that linking stays PRIVATE; these are the seams made of one, and headers inside one library.
