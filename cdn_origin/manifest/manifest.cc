@@ -189,6 +189,11 @@ std::string DeltaPath(const crypto::Sha256Digest& from_sha256, const crypto::Sha
   return "/deltas/" + HexEncode(from_sha256) + "-" + HexEncode(to_sha256);
 }
 
+std::string PathOf(const Manifest& manifest) {
+  if (!manifest.alias.empty()) return manifest.model + "/" + manifest.alias + ".json";
+  return manifest.model + "/versions/" + std::to_string(manifest.version) + ".json";
+}
+
 bool IsName(std::string_view name) {
   const auto alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
   const auto allowed = [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; };

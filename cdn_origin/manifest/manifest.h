@@ -71,6 +71,10 @@ std::string DeltaPath(const crypto::Sha256Digest& from_sha256, const crypto::Sha
 // INVALID_ARGUMENT [BAD_PATH].
 Status CheckPath(std::string_view path);
 
+// The path that a manifest belongs to, "<model>/<alias>.json" or, without an alias, "<model>/versions/<version>.json". A device
+// takes a manifest from no other: an origin could pass off one alias's signed manifest as another's.
+std::string PathOf(const Manifest& manifest);
+
 // Names of models, aliases and variants: [a-z0-9][a-z0-9._-]{0,62}.
 bool IsName(std::string_view name);
 

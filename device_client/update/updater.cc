@@ -153,7 +153,13 @@ Result<manifest::Manifest> Updater::FetchAndVerify(std::string_view path, std::s
 }
 
 Result<manifest::Manifest> Updater::Verify(std::string_view path, ByteView envelope) const {
-  return manifest::Verify(envelope, options_.trusted_keys, {options_.model, store_.Mark(path).sequence}, clock_);
+  EF_ASSIGN_OR_RETURN(auto manifest,
+                      manifest::Verify(envelope, options_.trusted_keys, {options_.model, store_.Mark(path).sequence}, clock_));
+  if (manifest::PathOf(manifest) != path) {
+    return FailedPrecondition("WRONG_MANIFEST",
+                              "the origin sent the manifest of " + manifest::PathOf(manifest) + " for " + std::string(path));
+  }
+  return manifest;
 }
 
 bool Updater::IsInstalled(const manifest::Manifest& manifest) const {

@@ -65,9 +65,10 @@ class Updater {
           SelfTest self_test);
 
   // One update attempt, as far as it gets: a cut transfer is resumed at once while it makes progress, and by the next Poll
-  // after that. Reasons of failure: those of http_fetcher.h, manifest.h and delta/decoder.h, and CHECKSUM_MISMATCH,
-  // SIZE_MISMATCH, CONTENT_CHANGED, BAD_RANGE, VARIANT_MISSING, TARGET_TOO_LARGE, DISK_FULL; of a roll-back: SELF_TEST_FAILED,
-  // SELF_TEST_CRASHED. A delta that fails is followed by the full file.
+  // after that. Reasons of failure: those of http_fetcher.h, manifest.h and delta/decoder.h, and WRONG_MANIFEST (signed, but
+  // for another alias or version), CHECKSUM_MISMATCH, SIZE_MISMATCH, CONTENT_CHANGED, BAD_RANGE, VARIANT_MISSING,
+  // TARGET_TOO_LARGE, DISK_FULL; of a roll-back: SELF_TEST_FAILED, SELF_TEST_CRASHED. A delta that fails is followed by the
+  // full file.
   UpdateReport Poll();
 
   // Goes back to the last good version; the one it leaves is not tried again until the manifest changes.
@@ -75,7 +76,7 @@ class Updater {
 
   // One file of one version, for instance the training variant that a round starts from: from the installed versions or the
   // cache when it is there (no network), else fetched and verified like an update. `manifest_path` names that version's signed
-  // manifest. FAILED_PRECONDITION [WRONG_VERSION] when that is for another version; otherwise the reasons of Poll.
+  // manifest. FAILED_PRECONDITION [WRONG_VERSION] when the path is that of another version; otherwise the reasons of Poll.
   Result<FetchedTarget> FetchTarget(std::string_view manifest_path, std::uint64_t version, std::string_view variant);
 
  private:

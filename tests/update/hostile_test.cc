@@ -203,6 +203,8 @@ TEST_F(HostileTest, HostileManifests) {
       {"replayed", "STALE_MANIFEST", signed_with([](auto& m) { m.sequence = 4; })},
       {"expired", "MANIFEST_EXPIRED", signed_with([](auto& m) { m.created_unix_ms = 1, m.expires_unix_ms = 2; })},
       {"another model", "WRONG_MODEL", signed_with([](auto& m) { m.model = "other"; })},
+      {"another alias", "WRONG_MANIFEST", signed_with([](auto& m) { m.alias = "canary", m.sequence = 99; })},
+      {"a single version", "WRONG_MANIFEST", signed_with([](auto& m) { m.alias.clear(); })},
       {"too large a file", "TARGET_TOO_LARGE", signed_with([](auto& m) { m.targets[0].size = 10'000'001; })},
       {"no variant of ours", "VARIANT_MISSING", signed_with([](auto& m) { m.targets[0].name = "bf16"; })},
       {"a part", "BAD_HTTP_RESPONSE", Part(good, 0, good.size())},

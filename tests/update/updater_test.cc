@@ -210,7 +210,7 @@ TEST_F(UpdaterTest, FetchTargetRefusesTheWrongVersionOrVariant) {
   Publish(1, 1);
   auto manifest = ManifestOf(2, 1);
   Publish(manifest, VersionPath(3));
-  EXPECT_EQ(device_.Fetch(origin_.url(), 3, "int8").error().reason(), "WRONG_VERSION");
+  EXPECT_EQ(device_.Fetch(origin_.url(), 3, "int8").error().reason(), "WRONG_MANIFEST");
   EXPECT_EQ(device_.Fetch(origin_.url(), 1, "bf16").error().reason(), "VARIANT_MISSING");
   EXPECT_EQ(device_.Fetch(origin_.url(), 9, "int8").error().reason(), "FILE_UNKNOWN");
 }
