@@ -19,7 +19,8 @@ void ActiveRound::Call(std::function<Result<T>()> step, WallTime until, std::fun
   Work([self = shared_from_this(), step = std::move(step), until, then = std::move(then), backoff, phase = record_.phase] {
     auto result = std::make_shared<Result<T>>(step());
     self->Post([self, step, until, then, backoff, phase, result] {
-      if (self->Over(phase)) return;
+      // A failure that still has to be stored is not overtaken.
+      if (self->Over(phase) || (self->failing_ && !IsFinal(phase))) return;
       self->gateway_error_.reset();
       if (!*result && WorthRetry(result->error())) {
         self->gateway_error_ = result->error();
