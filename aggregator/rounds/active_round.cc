@@ -10,6 +10,7 @@ namespace {
 constexpr Millis kSelectionPoll{250};
 constexpr Millis kSharingMax{60'000};
 constexpr Millis kUnmaskGrace{1'000};
+constexpr Millis kProgressEvery{500};
 constexpr Millis kRegistryMax{600'000};
 constexpr Millis kStoreMax{60'000};
 constexpr Millis kRepost{50};
@@ -151,16 +152,33 @@ void ActiveRound::CheckProgress(bool deadline) {
   if (moving_ || failing_ || abandoned_) return;
   switch (record_.phase) {
     case Phase::kSelecting:
-      return CheckSelecting(deadline);
+      CheckSelecting(deadline);
+      break;
     case Phase::kTraining:
-      return CheckTraining(deadline);
+      CheckTraining(deadline);
+      break;
     case Phase::kCollecting:
-      return CheckCollecting(deadline);
+      CheckCollecting(deadline);
+      break;
     case Phase::kUnmasking:
-      return CheckUnmasking(deadline);
+      CheckUnmasking(deadline);
+      break;
     default:
       return;  // the gateways' calls end these phases
   }
+  TellProgress();
+}
+
+// What changes while one telling waits is told with it; the end of a phase is told by OnPhase.
+void ActiveRound::TellProgress() {
+  if (telling_ || closed_ || StepsTaken(record_) == steps_told_) return;
+  telling_ = true;
+  After(kProgressEvery, [self = shared_from_this()] {
+    self->telling_ = false;
+    if (self->moving_ || self->failing_ || self->closed_ || StepsTaken(self->record_) == self->steps_told_) return;
+    self->steps_told_ = StepsTaken(self->record_);
+    self->listener_.OnProgress(self->record_);
+  });
 }
 
 void ActiveRound::CheckSelecting(bool deadline) {
@@ -277,6 +295,7 @@ void ActiveRound::OnMoved(const Round& target) {
   moving_ = false;
   ports_.logger.Info("round moved",
                      {{"round_id", round_id_}, {"phase", PhaseName(record_.phase)}, {"reason", record_.failure_reason}});
+  steps_told_ = StepsTaken(record_);
   listener_.OnPhase(record_, former);
   EnterPhase();
   NotifyWaiters();

@@ -67,6 +67,8 @@ class RoundListener {
  public:
   virtual ~RoundListener() = default;
   virtual void OnPhase(const Round& round, Phase former) = 0;
+  // The round's counts have grown within a phase; at most twice a second.
+  virtual void OnProgress(const Round& round) = 0;
   // Once. `abandoned`: the round ended here without a final phase in the store; the task's next owner ends it.
   virtual void OnEnd(const Round& round, bool abandoned) = 0;
 };
@@ -134,6 +136,7 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   void PollSelection();
   void OnSelected(const Selection& selection);
   void CheckProgress(bool deadline);
+  void TellProgress();
   void CheckSelecting(bool deadline);
   void CheckTraining(bool deadline);
   void CheckCollecting(bool deadline);
@@ -200,6 +203,8 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   bool closed_ = false;
   bool stopping_ = false;
   bool grace_running_ = false;
+  std::uint64_t steps_told_ = 0;                         // StepsTaken() when the listener last heard of the round
+  bool telling_ = false;                                 // it will hear soon
   std::optional<Status> gateway_error_;                  // of the gateway call that is being retried
   std::shared_ptr<const std::vector<float>> candidate_;  // shared with jobs on `work`
 };

@@ -13,9 +13,9 @@ constexpr Millis kNotHereRetry{1'000};
 const std::vector<double> kPhaseSeconds = {0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600};
 
 // How far a task has come, in ascending order.
-std::tuple<std::uint32_t, Phase, TaskState> Progress(const TaskEvent& event) {
-  if (!event.round) return {0, Phase::kSelecting, event.task.state};
-  return {event.round->number, event.round->phase, event.task.state};
+std::tuple<std::uint32_t, Phase, TaskState, std::uint64_t> Progress(const TaskEvent& event) {
+  if (!event.round) return {0, Phase::kSelecting, event.task.state, 0};
+  return {event.round->number, event.round->phase, event.task.state, StepsTaken(*event.round)};
 }
 
 }  // namespace
@@ -190,6 +190,8 @@ void Coordinator::OnPhase(const Round& round, Phase former) {
   Measure(round, former);
   Notify(round.task_id, round);
 }
+
+void Coordinator::OnProgress(const Round& round) { Notify(round.task_id, round); }
 
 void Coordinator::OnEnd(const Round& round, bool abandoned) {
   std::shared_ptr<TaskRunner> runner;

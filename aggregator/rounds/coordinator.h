@@ -63,18 +63,20 @@ class Coordinator final : private TaskRunnerHost {
   // Blocks on the store for rounds that are not here.
   Result<std::shared_ptr<ActiveRound>> FindRound(const std::string& round_id);
 
-  // Tells `watcher` the present state and then each change, last the task's end. NOT_FOUND [TASK_UNKNOWN].
+  // Tells `watcher` the present state and then each change, last the task's end; counts within a phase at most twice a second.
+  // NOT_FOUND [TASK_UNKNOWN].
   Status Watch(const std::string& task_id, std::unique_ptr<TaskWatcher> watcher);
 
  private:
   struct Subscription {
     std::string task_id;
     std::unique_ptr<TaskWatcher> watcher;
-    std::tuple<std::uint32_t, Phase, TaskState> told;  // last: nothing is told twice, nor out of order
+    std::tuple<std::uint32_t, Phase, TaskState, std::uint64_t> told;  // last: nothing is told twice, nor out of order
   };
 
   // RoundListener and TaskRunnerHost
   void OnPhase(const Round& round, Phase former) override;
+  void OnProgress(const Round& round) override;
   void OnEnd(const Round& round, bool abandoned) override;
   bool TakeRoundPlace() override;
   void ReturnRoundPlace() override;

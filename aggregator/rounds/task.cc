@@ -149,6 +149,10 @@ Status CheckTask(const TaskSpec& spec) {
   return encoding ? OkStatus() : encoding.error();
 }
 
+std::uint64_t StepsTaken(const Round& round) {
+  return std::uint64_t{round.assigned} + round.advertised + round.shared + round.uploaded + round.unmasked;
+}
+
 std::string MakeRoundId(std::string_view task_id, std::uint32_t number) {
   return std::string(task_id) + "-" + std::to_string(number);
 }

@@ -152,6 +152,9 @@ struct Round {
   std::optional<WallTime> ended;
 };
 
+// Steps of all its devices that the round has seen; only grows while it runs.
+std::uint64_t StepsTaken(const Round& round);
+
 // Round n of a task; also the stem of the request ids that the round uses, so that they are the same after a restart.
 std::string MakeRoundId(std::string_view task_id, std::uint32_t number);
 // The selection seed of one round: the task's seed mixed with the number (SplitMix64's finalizer), so rounds draw

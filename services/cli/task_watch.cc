@@ -69,7 +69,7 @@ class Watcher {
     const Step step = StepOf(round, task_.spec());
     const std::string label =
         "round " + std::to_string(round.number()) + " " + EnumName(*pb::Phase_descriptor(), round.phase());
-    if (label != bar_label_) {
+    if (label != bar_label_ || step.total != bar_total_) {  // the total of selecting is known when the cohort is drawn
       bar_.reset();
       bar_.emplace(context_.out, label, std::max<std::uint64_t>(step.total, 1), false);
       bar_total_ = step.total;

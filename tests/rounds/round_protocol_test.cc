@@ -159,14 +159,16 @@ class Recorder final : public TaskWatcher {
  public:
   struct Log {
     std::mutex mutex;
-    std::vector<std::string> lines;
+    std::vector<std::string> lines;  // phases and ends
+    std::vector<TaskEvent> events;   // all
   };
   explicit Recorder(std::shared_ptr<Log> log) : log_(std::move(log)) {}
   bool Push(const TaskEvent& event) override {
     std::lock_guard lock(log_->mutex);
     std::string line = event.round ? std::string(PhaseName(event.round->phase)) : "-";
     if (event.task.state != TaskState::kRunning) line += " ended";
-    log_->lines.push_back(std::move(line));
+    if (log_->lines.empty() || log_->lines.back() != line) log_->lines.push_back(std::move(line));
+    log_->events.push_back(event);
     return true;
   }
   bool listening() const override { return true; }
@@ -189,6 +191,34 @@ TEST_F(RoundProtocol, WatchersHearOfEachPhaseOnceAndOfTheEnd) {
   std::lock_guard lock(log->mutex);
   EXPECT_EQ(log->lines, (std::vector<std::string>{"SELECTING", "TRAINING", "COLLECTING", "UNMASKING", "AGGREGATING",
                                                   "VALIDATING", "COMMITTED", "COMMITTED ended"}));
+}
+
+TEST_F(RoundProtocol, WatchersHearOfCountsWithinAPhaseButNotOfEachDevice) {
+  cohort_->Join();
+  auto log = std::make_shared<Recorder::Log>();
+  ASSERT_TRUE(world_.coordinator->Watch(task_, std::make_unique<Recorder>(log)).ok());
+  const auto heard = [&](auto count) {
+    std::lock_guard lock(log->mutex);
+    std::vector<std::uint32_t> counts;
+    for (const auto& event : log->events) {
+      if (event.round && count(*event.round) > 0) counts.push_back(count(*event.round));
+    }
+    return counts;
+  };
+  const auto advertised = [](const Round& round) { return round.phase == Phase::kSelecting ? round.advertised : 0; };
+  const auto comes = [&](auto count, std::uint32_t wanted) {
+    return world_.UntilWithTime([&] {
+      const auto counts = heard(count);
+      return !counts.empty() && counts.back() == wanted;
+    });
+  };
+  cohort_->Advertise(10);  // no time passes meanwhile, but what was to be told before may come in between
+  EXPECT_TRUE(comes(advertised, 10));
+  EXPECT_LE(heard(advertised).size(), 2U);
+  for (std::size_t number = 11; number <= 20; ++number) EXPECT_TRUE(device(number).Advertise(round()).ok());
+  ASSERT_TRUE(cohort_->Enter(Phase::kTraining));
+  cohort_->Share(3);
+  EXPECT_TRUE(comes([](const Round& round) { return round.phase == Phase::kTraining ? round.shared : 0; }, 3));
 }
 
 TEST_F(RoundProtocol, CancellingATaskEndsItsRound) {
