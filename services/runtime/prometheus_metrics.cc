@@ -1,14 +1,19 @@
 #include "services/runtime/prometheus_metrics.h"
 
+#include <netdb.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <map>
 #include <mutex>
+#include <thread>
 
 namespace edgefleet::services {
 namespace {
@@ -40,6 +45,20 @@ class PromHistogram final : public Histogram {
   prometheus::Histogram& histogram_;
 };
 
+// Connects to a listening address and hangs up.
+void Knock(const std::string& host, std::uint16_t port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return;
+  if (const int fd = ::socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); fd >= 0) {
+    static_cast<void>(::connect(fd, found->ai_addr, found->ai_addrlen));  // that it is asked for is enough
+    ::close(fd);
+  }
+  ::freeaddrinfo(found);
+}
+
 using Key = std::pair<std::string, MetricLabels>;
 template <typename Instrument>
 using Instruments = std::map<Key, std::unique_ptr<Instrument>>;
@@ -54,6 +73,8 @@ struct PrometheusMetrics::State {
   Instruments<Gauge> gauges;
   Instruments<Histogram> histograms;
   NullMetrics null;
+  std::string host;
+  std::uint16_t port = 0;
   std::unique_ptr<prometheus::Exposer> exposer;  // first to go: it reads the registry
 
   // The instrument of that key; `make(help, labels)` makes it when it is asked for first. Null when prometheus-cpp refuses.
@@ -73,7 +94,16 @@ struct PrometheusMetrics::State {
 };
 
 PrometheusMetrics::PrometheusMetrics() : state_(std::make_unique<State>()) {}
-PrometheusMetrics::~PrometheusMetrics() = default;
+
+// The exposer's acceptor looks up every 2 s, and whenever somebody comes: somebody does, until it has gone.
+PrometheusMetrics::~PrometheusMetrics() {
+  if (!state_->exposer) return;
+  const std::jthread visitor([this](const std::stop_token& gone) {
+    for (; !gone.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(10)))
+      Knock(state_->host, state_->port);
+  });
+  state_->exposer.reset();
+}
 
 Counter& PrometheusMetrics::GetCounter(const std::string& name, const std::string& help, const MetricLabels& labels) {
   auto* counter = state_->FindOrMake(state_->counters, name, help, labels, [&](const auto& text, const auto& set) {
@@ -109,7 +139,9 @@ Result<std::uint16_t> PrometheusMetrics::Listen(const std::string& host, std::ui
     const std::vector<int> ports = exposer->GetListeningPorts();
     if (ports.empty()) return Unavailable("CANNOT_LISTEN", "metrics: no port bound at " + address);
     state_->exposer = std::move(exposer);
-    return static_cast<std::uint16_t>(ports.front());
+    state_->host = host;
+    state_->port = static_cast<std::uint16_t>(ports.front());
+    return state_->port;
   } catch (const std::exception& error) {
     return Unavailable("CANNOT_LISTEN", "cannot serve metrics at " + address + " (" + error.what() +
                                             "); is the port taken? choose another with listen.metrics");
