@@ -1,5 +1,7 @@
 #include "proto/rpc/status.h"
 
+#include <grpc/grpc.h>
+
 #include <charconv>
 #include <string>
 
@@ -16,6 +18,11 @@ std::string TrailingValue(const grpc::ClientContext& context, const char* key) {
 }
 
 }  // namespace
+
+void KeepGrpcRunning() {
+  static const bool kept = (grpc_init(), true);
+  static_cast<void>(kept);
+}
 
 grpc::Status ToGrpc(const Status& status, grpc::ServerContextBase& context) {
   if (status.ok()) return grpc::Status::OK;

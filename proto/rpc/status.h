@@ -18,6 +18,11 @@ inline constexpr int kMessageBytesMax = 4 * 1024 * 1024;
 inline constexpr std::size_t kChunkBytes = 512 * 1024;
 inline constexpr std::size_t kChunkBytesMax = 1024 * 1024;
 
+// gRPC stops its threads when the process's last channel or server goes, and then waits up to 10 s for the one that nursed a
+// slow write. After this call they stay until the process ends. Call it before the first channel or server, where it is the
+// whole process's business.
+void KeepGrpcRunning();
+
 // Adds reason and retry hint to the call's trailing metadata and returns what the handler finishes with. Call once per RPC.
 grpc::Status ToGrpc(const Status& status, grpc::ServerContextBase& context);
 

@@ -82,6 +82,7 @@ int Main(int argc, char** argv) {
   }
   crypto::SecureRandom random;
   const TraceScope trace(TraceContext::Generate(random));
+  rpc::KeepGrpcRunning();
   Client client(endpoints);
   Context context{client, out};
   const Status status = action(context);

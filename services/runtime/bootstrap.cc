@@ -198,6 +198,7 @@ Process::Process(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Process::~Process() { Stop(); }
 
 Result<std::unique_ptr<Process>> Process::Start(const Config& config, const std::vector<RoleSpec>& roles) {
+  rpc::KeepGrpcRunning();
   std::unique_ptr<Process> process(new Process(std::make_unique<State>(config)));
   State& state = *process->state_;
   EF_ASSIGN_OR_RETURN(state.level, ParseLogLevel(config.log.level));

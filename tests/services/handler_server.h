@@ -10,6 +10,7 @@
 
 #include "base/executor.h"
 #include "edgefleet/origin/v1/origin.grpc.pb.h"
+#include "proto/rpc/status.h"
 #include "services/runtime/prometheus_metrics.h"
 #include "services/runtime/rpc_handlers.h"
 
@@ -52,6 +53,7 @@ class HandlerServer {
  public:
   explicit HandlerServer(std::size_t threads = 2, std::size_t queue_max = 64)
       : pool("test", threads, queue_max), handlers{pool, metrics, logger}, service(handlers) {
+    rpc::KeepGrpcRunning();
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
