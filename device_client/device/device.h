@@ -84,7 +84,8 @@ struct Participation {
 
 class Device {
  public:
-  // Needs no network. FAILED_PRECONDITION [STATE_DIR_IN_USE] when another process holds the folder, INVALID_ARGUMENT [BAD_OPTIONS].
+  // Needs no network. FAILED_PRECONDITION [STATE_DIR_IN_USE] when another process holds the folder, INVALID_ARGUMENT
+  // [BAD_OPTIONS].
   static Result<std::unique_ptr<Device>> Open(DeviceOptions options, DeviceHost host = {});
   virtual ~Device() = default;
 
