@@ -214,8 +214,8 @@ def print_table(figures):
         ("rounds", f"{len(committed)} committed, {len(figures['rounds']) - len(committed)} failed"),
         ("updates in the sums", f"{sum(r['uploaded'] for r in committed)} by secure aggregation, "
                                 f"{megabytes(sum(r['update_bytes'] for r in committed))}"),
-        ("dropouts recovered", f"{sum(r['dropouts_recovered'] for r in committed)} after sharing keys "
-                               f"({fleet['dropouts_injected']} injected)"),
+        ("dropouts recovered", f"{sum(r['dropouts_recovered'] for r in committed)} members had shared keys and were not in the sum: "
+                               f"{fleet['dropouts_injected']} dropped out, the others came after the {COHORT} wanted"),
         ("privacy spent", f"epsilon {figures['task']['epsilon_spent']:.4g} at delta {figures['task']['spec']['privacy']['delta']:g} "
                           "per device"),
         ("time", f"{figures['seconds']} s"),
