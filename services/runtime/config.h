@@ -53,7 +53,7 @@ struct Config {
     std::int64_t presence_lifetime_ms = 60'000;  // a device that does not check in for this long is gone
     std::int64_t idle_retry_ms = 30'000;         // come-back time when there is no task
     std::int64_t waiting_retry_ms = 1'000;       // come-back time while a cohort gathers
-    double retry_jitter = 0.2;                   // uniform in [1 - jitter, 1 + jitter]
+    double retry_jitter = 0.2;                   // uniform in [1 - jitter, 1 + jitter]; below 1
     std::uint32_t devices_max = 2'000'000;
   } selector;
 
