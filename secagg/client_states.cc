@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "secagg/mask.h"
+#include "secagg/mask/mask.h"
 #include "secagg/shamir.h"
 
 namespace edgefleet::secagg {
@@ -139,7 +139,7 @@ Result<std::unique_ptr<ClientState>> ClientShared::Mask(std::span<const SealedSh
   }
   held.push_back({setup_.index, std::move(secrets_.own_shares)});
   masks.push_back({SelfMaskKey(secrets_.self_mask_seed, session_, setup_.index), MaskSign::kAdd});
-  for (const MaskTerm& mask : masks) ApplyMask(mask, 0, update);
+  MaskSet(masks, MaskCipher::kAes256Ctr).Apply(0, update);
   return std::make_unique<ClientMasked>(setup_.index, setup_.threshold, std::move(held));
 }
 

@@ -216,7 +216,7 @@ ServerState::Next ServerUnmasking::Unmask(std::span<std::uint32_t> sum, ThreadPo
                                           std::to_string(ledger().options.vector_length));
   }
   EF_ASSIGN_OR_RETURN(const std::vector<MaskTerm> masks, RecoverMasks(ledger()));
-  ApplyMasks(masks, sum, pool);
+  MaskSet(masks, MaskCipher::kAes256Ctr).Apply(sum, pool);
   mutable_ledger().shares.clear();
   return std::make_unique<ServerDone>(TakeLedger());
 }

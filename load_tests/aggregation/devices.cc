@@ -64,11 +64,12 @@ void Devices::PrepareMasks(const secagg::SessionId& session) {
 Status Devices::Stream(std::uint32_t index, const Sink& sink) const {
   std::vector<std::uint32_t> chunk(kChunkWords);
   const std::uint64_t length = parameters_ + 1;
+  const secagg::MaskSet masks(masks_[index - 1], secagg::MaskCipher::kAes256Ctr);
   for (std::uint64_t begin = 0; begin < length; begin += kChunkWords) {
     const auto part = std::span(chunk).first(std::min<std::uint64_t>(kChunkWords, length - begin));
     for (std::size_t i = 0; i < part.size(); ++i) part[i] = static_cast<std::uint32_t>(PlainValue(index, begin + i));
     if (begin + part.size() == length) part.back() = kExamples;
-    for (const secagg::MaskTerm& mask : masks_[index - 1]) secagg::ApplyMask(mask, begin, part);
+    masks.Apply(begin, part);
     EF_RETURN_IF_ERROR(sink(begin * sizeof(std::uint32_t), std::as_bytes(part)));
   }
   return OkStatus();

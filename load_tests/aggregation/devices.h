@@ -10,7 +10,7 @@
 #include "base/crypto/crypto.h"
 #include "base/random.h"
 #include "base/status.h"
-#include "secagg/mask.h"
+#include "secagg/mask/mask.h"
 #include "secagg/server.h"
 
 namespace edgefleet::load_tests {

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include "secagg/mask.h"
-
 namespace edgefleet::secagg {
 namespace {
 
@@ -48,25 +46,6 @@ TEST(X25519, RefusesLowOrderPointsAndOtherLengths) {
     EXPECT_EQ(Agree(pair.secret, Hex(point)).error().reason(), "BAD_KEY") << point;
   }
   EXPECT_FALSE(IsUsablePublicKey(ByteView(pair.public_key).first(31)));
-}
-
-TEST(Mask, IsAes256Ctr) {
-  // AES-256 of the zero block under the zero key (NIST AESAVS), as little-endian words.
-  std::vector<std::uint32_t> words(4);
-  ApplyMask({Secret(), MaskSign::kAdd}, 0, words);
-  EXPECT_EQ(HexEncode(std::as_bytes(std::span(words))), "dc95c078a2408989ad48a21492842087");
-}
-
-TEST(Mask, IsTheSameInOnePieceAndInBlocks) {
-  SeededRandom random(2);
-  const MaskTerm add{Secret::Random(random), MaskSign::kAdd};
-  std::vector<std::uint32_t> whole(20'003), parts(20'003);
-  ApplyMask(add, 0, whole);
-  const MaskTerm subtract{Secret(add.key.bytes()), MaskSign::kSubtract};
-  for (std::size_t begin = 0; begin < parts.size(); begin += 4096) {
-    ApplyMask(subtract, begin, std::span(parts).subspan(begin, std::min<std::size_t>(4096, parts.size() - begin)));
-  }
-  for (std::size_t i = 0; i < whole.size(); ++i) ASSERT_EQ(whole[i] + parts[i], 0U) << i;
 }
 
 TEST(Keys, AreBoundToPurposeSessionAndMembers) {

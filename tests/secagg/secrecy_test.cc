@@ -6,7 +6,7 @@
 #include <array>
 #include <map>
 
-#include "secagg/mask.h"
+#include "secagg/mask/mask.h"
 #include "secagg/shamir.h"
 #include "secagg/words.h"
 #include "tests/secagg/fleet.h"
@@ -59,6 +59,11 @@ std::map<std::uint32_t, Secret> SeedShares(Fleet& fleet, std::uint32_t owner, co
   return shares;
 }
 
+void SubtractSelfMask(const Fleet& fleet, const Secret& seed, std::uint32_t owner, Words& words) {
+  const MaskTerm term{SelfMaskKey(seed, SessionOf(fleet), owner), MaskSign::kSubtract};
+  MaskSet(std::span(&term, 1), MaskCipher::kAes256Ctr).Apply(0, words);
+}
+
 TEST(Secrecy, MaskedUpdatesLookUniformWhateverTheUpdateIs) {
   constexpr std::uint64_t kLength = 1 << 16;
   for (const std::uint32_t pattern : {0U, 0xFFFFFFFFU, 0x01010101U}) {
@@ -84,7 +89,7 @@ TEST(Secrecy, SingleUpdatesStayHiddenAfterUnmasking) {
   for (std::uint32_t owner = 1; owner <= kMembers; ++owner) {
     const Secret seed = Recover(SeedShares(fleet, owner, {1, 2, 3}));
     Words residue = fleet.masked[owner - 1];
-    ApplyMask({SelfMaskKey(seed, SessionOf(fleet), owner), MaskSign::kSubtract}, 0, residue);
+    SubtractSelfMask(fleet, seed, owner, residue);
     EXPECT_LT(ChiSquare(residue), kUniformMax) << owner;
   }
 }
@@ -119,9 +124,9 @@ TEST(Secrecy, BelowTheThresholdAnotherSeedExplainsTheSameView) {
 
     // Under that seed the same upload carries another update.
     Words explained = fleet.masked[kVictim - 1];
-    ApplyMask({SelfMaskKey(seed, SessionOf(fleet), kVictim), MaskSign::kSubtract}, 0, explained);
+    SubtractSelfMask(fleet, seed, kVictim, explained);
     Words with_true_seed = fleet.masked[kVictim - 1];
-    ApplyMask({SelfMaskKey(true_seed, SessionOf(fleet), kVictim), MaskSign::kSubtract}, 0, with_true_seed);
+    SubtractSelfMask(fleet, true_seed, kVictim, with_true_seed);
     EXPECT_NE(explained, with_true_seed);
     explained_updates.insert(explained);
   }
