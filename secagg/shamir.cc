@@ -1,106 +1,110 @@
 #include "secagg/shamir.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
-#include "secagg/words.h"
+#include "secagg/field.h"
 
 namespace edgefleet::secagg {
 namespace {
 
-constexpr std::uint16_t kReduction = 0x100B;  // x^12 + x^3 + x + 1: what x^16 reduces to
-constexpr std::size_t kLanes = kKeySize / sizeof(std::uint16_t);
-using Lanes = std::array<std::uint16_t, kLanes>;
+constexpr unsigned kFieldBits = 16;
 
-constexpr std::uint16_t TimesX(std::uint16_t a) {
-  const auto carry = static_cast<std::uint16_t>(-(a >> 15));
-  return static_cast<std::uint16_t>(static_cast<std::uint16_t>(a << 1) ^ (carry & kReduction));
-}
-
-// All lanes times a public scalar: it decides the path, the lanes do not.
-Lanes Multiply(Lanes lanes, std::uint16_t scalar) {
-  Lanes product{};
-  for (; scalar != 0; scalar >>= 1) {
-    if (scalar & 1) {
-      for (std::size_t i = 0; i < kLanes; ++i) product[i] ^= lanes[i];
-    }
-    for (std::size_t i = 0; i < kLanes; ++i) lanes[i] = TimesX(lanes[i]);
+// kVanishing[j][i] = s_j(x^i) / s_j(x^j), where s_j is the polynomial whose roots are the abscissas below 2^j. It is linear
+// over GF(2), so its value at any abscissa is a sum of these; s_(j+1)(a) = s_j(a) * (s_j(a) + s_j(x^j)).
+constexpr auto kVanishing = [] {
+  std::array<std::array<std::uint16_t, kFieldBits>, kFieldBits> table{};
+  for (unsigned i = 0; i < kFieldBits; ++i) table[0][i] = static_cast<std::uint16_t>(1U << i);
+  for (unsigned j = 0; j + 1 < kFieldBits; ++j) {
+    const auto next = [&](unsigned i) { return FieldMultiply(table[j][i], table[j][i] ^ 1); };
+    const std::uint16_t scale = FieldInverse(next(j + 1));
+    for (unsigned i = 0; i < kFieldBits; ++i) table[j + 1][i] = FieldMultiply(next(i), scale);
   }
-  return product;
+  return table;
+}();
+
+std::uint16_t Vanishing(unsigned level, std::size_t abscissa) {
+  std::uint16_t value = 0;
+  for (; abscissa != 0; abscissa &= abscissa - 1) value ^= kVanishing[level][static_cast<unsigned>(std::countr_zero(abscissa))];
+  return value;
 }
 
-Lanes Load(const Secret& secret) {
-  Lanes lanes;
-  std::memcpy(lanes.data(), secret.bytes().data(), kKeySize);
-  return lanes;
+// From coefficients to values at the abscissas 0 to `last`; lanes.size() is kLanes times a power of two above `last`.
+// Coefficient i belongs to the product of the normalized s_j over the bits j of i, a polynomial of degree i which for i > 0 is
+// 0 at 0. On 2^j abscissas from a multiple of 2^j the factor s_j is constant.
+void Evaluate(std::span<std::uint16_t> lanes, std::size_t last) {
+  for (auto level = static_cast<unsigned>(std::countr_zero(lanes.size() / kLanes)); level-- > 0;) {
+    const std::size_t half = kLanes << level;
+    for (std::size_t begin = 0; begin <= last; begin += std::size_t{2} << level) {
+      const auto low = lanes.subspan(begin * kLanes, half);
+      const auto high = lanes.subspan(begin * kLanes + half, half);
+      if (begin != 0) AddScaled(low, high, Vanishing(level, begin));
+      for (std::size_t i = 0; i < half; ++i) high[i] ^= low[i];
+    }
+  }
 }
 
-Secret Store(Lanes& lanes) {
-  Secret secret;
-  std::memcpy(secret.mutable_bytes().data(), lanes.data(), kKeySize);
-  Wipe(std::as_writable_bytes(std::span(lanes)));
-  return secret;
+// values[a] becomes the sum of values[b] * (-1)^popcount(a & b); a power of two of them.
+void WalshHadamard(std::span<std::int64_t> values) {
+  for (std::size_t half = 1; half < values.size(); half *= 2) {
+    for (std::size_t begin = 0; begin < values.size(); begin += 2 * half) {
+      for (std::size_t i = begin; i < begin + half; ++i) {
+        const std::int64_t low = values[i], high = values[i + half];
+        values[i] = low + high;
+        values[i + half] = low - high;
+      }
+    }
+  }
 }
 
 }  // namespace
 
-std::uint16_t FieldMultiply(std::uint16_t a, std::uint16_t b) {
-  std::uint16_t product = 0;
-  for (int bit = 0; bit < 16; ++bit) {
-    product ^= static_cast<std::uint16_t>(-((b >> bit) & 1)) & a;
-    a = TimesX(a);
-  }
-  return product;
-}
-
-std::uint16_t FieldInverse(std::uint16_t a) {
-  // a^(2^16 - 2) = a^2 * a^4 * ... * a^(2^15)
-  std::uint16_t inverse = 1;
-  for (int bit = 1; bit < 16; ++bit) {
-    a = FieldMultiply(a, a);
-    inverse = FieldMultiply(inverse, a);
-  }
-  return inverse;
-}
-
-std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, std::uint32_t members, RandomSource& random) {
-  std::vector<Lanes> coefficients(threshold);
-  coefficients[0] = Load(secret);
-  random.Fill(std::as_writable_bytes(std::span(coefficients).subspan(1)));
+std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, std::uint32_t holders, RandomSource& random) {
+  std::vector<std::uint16_t> lanes(std::bit_ceil(std::size_t{holders} + 1) * kLanes);
+  const auto bytes = std::as_writable_bytes(std::span(lanes));
+  std::ranges::copy(secret.bytes(), bytes.begin());
+  random.Fill(bytes.subspan(kKeySize, (threshold - 1) * kKeySize));
+  Evaluate(lanes, holders);
   std::vector<Secret> shares;
-  shares.reserve(members);
-  for (std::uint32_t member = 1; member <= members; ++member) {
-    Lanes value{};  // Horner's rule
-    for (auto coefficient = coefficients.rbegin(); coefficient != coefficients.rend(); ++coefficient) {
-      value = Multiply(value, static_cast<std::uint16_t>(member));
-      for (std::size_t i = 0; i < kLanes; ++i) value[i] ^= (*coefficient)[i];
-    }
-    shares.push_back(Store(value));
-  }
-  Wipe(std::as_writable_bytes(std::span(coefficients)));
+  shares.reserve(holders);
+  for (std::size_t slot = 1; slot <= holders; ++slot) shares.emplace_back(bytes.subspan(slot * kKeySize).first<kKeySize>());
+  Wipe(bytes);
   return shares;
 }
 
-SecretRecovery::SecretRecovery(std::span<const std::uint32_t> indices) {
-  // weight_k = prod_{j != k} x_j / (x_j - x_k), and subtraction is exclusive or.
-  std::uint16_t all = 1;
-  for (const std::uint32_t index : indices) all = FieldMultiply(all, static_cast<std::uint16_t>(index));
-  for (const std::uint32_t own : indices) {
-    auto divisor = static_cast<std::uint16_t>(own);
-    for (const std::uint32_t other : indices) {
-      if (other != own) divisor = FieldMultiply(divisor, static_cast<std::uint16_t>(own ^ other));
-    }
-    weights_.push_back(FieldMultiply(all, FieldInverse(divisor)));
-  }
+SecretRecovery::SecretRecovery(std::span<const std::uint32_t> slots) : slots_(slots.begin(), slots.end()) {
+  const std::size_t size = std::bit_ceil(std::size_t{std::ranges::max(slots)} + 1);
+  log_products_.resize(size);
+  for (const std::uint32_t slot : slots) log_products_[slot] = 1;
+  std::vector<std::int64_t> logs(size);  // that of 0 stays 0: a slot has no part in its own product
+  for (std::size_t a = 1; a < size; ++a) logs[a] = PublicLog(static_cast<std::uint16_t>(a));
+  // Exact: below 2^16 slots, logarithms and sums of 2^16 terms stay far within 64 bits.
+  WalshHadamard(log_products_);
+  WalshHadamard(logs);
+  for (std::size_t a = 0; a < size; ++a) log_products_[a] *= logs[a];
+  WalshHadamard(log_products_);
+  for (std::int64_t& sum : log_products_) sum = sum / static_cast<std::int64_t>(size) % kFieldOrder;
 }
 
-Secret SecretRecovery::Combine(std::span<const Secret* const> shares) const {
-  Lanes sum{};
-  for (std::size_t k = 0; k < weights_.size(); ++k) {
-    const Lanes term = Multiply(Load(*shares[k]), weights_[k]);
-    for (std::size_t i = 0; i < kLanes; ++i) sum[i] ^= term[i];
+std::uint16_t SecretRecovery::Weight(std::size_t k, std::uint32_t slot) const {
+  // prod_{j != k} (x_j - slot) / (x_j - x_k), and subtraction is exclusive or.
+  const std::uint32_t own = slots_[k];
+  const std::int64_t log = log_products_[slot] - PublicLog(static_cast<std::uint16_t>(own ^ slot)) - log_products_[own];
+  return PublicPower(static_cast<std::uint64_t>(log + 2 * std::int64_t{kFieldOrder}));
+}
+
+Secret SecretRecovery::ShareAt(std::uint32_t slot, std::span<const Secret* const> shares) const {
+  std::array<std::uint16_t, kLanes> sum{}, share;
+  for (std::size_t k = 0; k < slots_.size(); ++k) {
+    std::memcpy(share.data(), shares[k]->bytes().data(), kKeySize);
+    AddScaled(sum, share, Weight(k, slot));
   }
-  return Store(sum);
+  Secret value(std::as_bytes(std::span(sum)));
+  Wipe(std::as_writable_bytes(std::span(sum)));
+  Wipe(std::as_writable_bytes(std::span(share)));
+  return value;
 }
 
 }  // namespace edgefleet::secagg

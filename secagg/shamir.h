@@ -1,7 +1,7 @@
-// Shamir's t-of-n secret sharing (1979) of 32-byte secrets, over GF(2^16) = GF(2)[x] / (x^16 + x^12 + x^3 + x + 1): a secret is
-// 16 little-endian field elements, each shared by a polynomial of its own; member i holds the values at abscissa i. The field
-// has 65,535 usable abscissas, where kMembersMax are needed. What depends on secrets runs in constant time; abscissas are
-// public.
+// Shamir's t-of-n secret sharing (1979) of 32-byte secrets, over GF(2^16) (field.h): a secret is 16 little-endian field
+// elements (lanes), each shared by a polynomial of its own, whose value at 0 it is; holder number `slot` of an owner's secret,
+// counted from 1, holds the values at abscissa `slot`. Slots are local to an owner, so all owners use the same abscissas. What
+// depends on secrets runs in constant time; slots are public.
 #pragma once
 
 #include <cstdint>
@@ -13,24 +13,29 @@
 
 namespace edgefleet::secagg {
 
-// Product and inverse in GF(2^16); the inverse of 0 is 0.
-std::uint16_t FieldMultiply(std::uint16_t a, std::uint16_t b);
-std::uint16_t FieldInverse(std::uint16_t a);
+inline constexpr std::size_t kLanes = kKeySize / sizeof(std::uint16_t);
 
-// The shares of members 1 to `members`; any `threshold` recover the secret, fewer say nothing. 1 <= threshold <= members <
-// 65536.
-std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, std::uint32_t members, RandomSource& random);
+// The shares of slots 1 to `holders`; any `threshold` recover the secret, fewer say nothing. 1 <= threshold <= holders < 65536.
+// Costs O(holders log holders): the additive Fourier transform of Lin, Chung and Han (2014, "Novel Polynomial Basis and Its
+// Application to Reed-Solomon Erasure Codes", section III).
+std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, std::uint32_t holders, RandomSource& random);
 
-// Recovers secrets that were shared with the members `indices` (distinct, 1 to 65535, as many as the threshold). Setting up
-// costs O(t^2) field operations, once for all secrets that the same members answer for.
+// Recovers secrets from shares at `slots`: distinct, 1 to 65535, in any order, as many as the threshold or more. Setting up
+// costs O(s log s) additions for a largest slot s, for all weights at once: their logarithms are a convolution over exclusive
+// or, which the Walsh-Hadamard transform gives (the same paper, appendix on erasures). Thread-safe after construction.
 class SecretRecovery {
  public:
-  explicit SecretRecovery(std::span<const std::uint32_t> indices);
-  // shares[k] belongs to indices[k].
-  Secret Combine(std::span<const Secret* const> shares) const;
+  explicit SecretRecovery(std::span<const std::uint32_t> slots);
+  // shares[k] belongs to slots[k]. Wrong shares, or too few, give a wrong secret.
+  Secret Combine(std::span<const Secret* const> shares) const { return ShareAt(0, shares); }
+  // The share that a slot outside of `slots` should have.
+  Secret ShareAt(std::uint32_t slot, std::span<const Secret* const> shares) const;
+  // The Lagrange coefficient of slots[k] in the value at `slot`, which is not in `slots`.
+  std::uint16_t Weight(std::size_t k, std::uint32_t slot) const;
 
  private:
-  std::vector<std::uint16_t> weights_;  // Lagrange coefficients at 0
+  std::vector<std::uint32_t> slots_;
+  std::vector<std::int64_t> log_products_;  // by abscissa: log of the product of its differences to the (other) slots
 };
 
 }  // namespace edgefleet::secagg

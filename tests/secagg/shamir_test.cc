@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "secagg/field.h"
+
 namespace edgefleet::secagg {
 namespace {
 
@@ -14,7 +16,7 @@ Secret Recover(const std::vector<Secret>& shares, const std::vector<std::uint32_
   return SecretRecovery(indices).Combine(chosen);
 }
 
-bool Same(const Secret& a, const Secret& b) { return std::ranges::equal(a.bytes(), b.bytes()); }
+bool Same(const Secret& a, const Secret& b) { return a == b; }
 
 TEST(Field, IsAFieldOf65536Elements) {
   // x generates the multiplicative group, so the polynomial is primitive and every element but 0 has an inverse.
