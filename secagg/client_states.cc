@@ -80,6 +80,7 @@ Result<ClientState::Step<std::vector<SealedShares>>> ClientAdvertised::ShareKeys
   EF_RETURN_IF_ERROR(CheckSetup(setup));
   const auto members = static_cast<std::uint32_t>(setup.roster.size());
   const SessionId session = MakeSessionId(round_id_, setup.threshold, setup.vector_length, setup.roster);
+  const RoundDigest round = DigestOfRound(round_id_);
   Secret seed = Secret::Random(random_);
   std::vector<Secret> mask_key_shares = SplitSecret(mask_.secret, setup.threshold, members, random_);
   std::vector<Secret> self_mask_shares = SplitSecret(seed, setup.threshold, members, random_);
@@ -94,11 +95,12 @@ Result<ClientState::Step<std::vector<SealedShares>>> ClientAdvertised::ShareKeys
       continue;
     }
     EF_ASSIGN_OR_RETURN(const Secret agreed, Agree(cipher_.secret, member.cipher_public_key));
-    const Secret key = SealKey(agreed, session, setup.index, member.index);
-    sealed.push_back({setup.index, member.index, SealShares(key, pair, session, setup.index, member.index, random_)});
+    const MemberPair way{round, session, setup.index, member.index, cipher_.public_key, member.cipher_public_key};
+    sealed.push_back({setup.index, member.index, SealShares(SealKey(agreed, way), pair, way)});
   }
   auto next = std::make_unique<ClientShared>(
-      setup, session, ClientShared::Secrets{std::move(cipher_), std::move(mask_), std::move(seed), std::move(own_shares)});
+      setup, round, session,
+      ClientShared::Secrets{std::move(cipher_), std::move(mask_), std::move(seed), std::move(own_shares)});
   return Step<std::vector<SealedShares>>{std::move(sealed), std::move(next)};
 }
 
@@ -130,12 +132,12 @@ Result<std::unique_ptr<ClientState>> ClientShared::Mask(std::span<const SealedSh
   for (const SealedShares& message : inbox) {
     const RosterMember& sender = Member(message.sender);
     EF_ASSIGN_OR_RETURN(const Secret cipher_agreed, Agree(secrets_.cipher.secret, sender.cipher_public_key));
-    const Secret key = SealKey(cipher_agreed, session_, sender.index, setup_.index);
-    EF_ASSIGN_OR_RETURN(SharePair shares, OpenShares(key, message.ciphertext, session_, sender.index, setup_.index));
+    const MemberPair way{round_, session_, sender.index, setup_.index, sender.cipher_public_key, secrets_.cipher.public_key};
+    EF_ASSIGN_OR_RETURN(SharePair shares, OpenShares(SealKey(cipher_agreed, way), message.ciphertext, way));
     EF_ASSIGN_OR_RETURN(const Secret mask_agreed, Agree(secrets_.mask.secret, sender.mask_public_key));
     held.push_back({sender.index, std::move(shares)});
-    masks.push_back(
-        {PairwiseMaskKey(mask_agreed, session_, setup_.index, sender.index), PairwiseSign(setup_.index, sender.index)});
+    const MemberPair pair{round_, session_, setup_.index, sender.index, secrets_.mask.public_key, sender.mask_public_key};
+    masks.push_back({PairwiseMaskKey(mask_agreed, pair), PairwiseSign(setup_.index, sender.index)});
   }
   held.push_back({setup_.index, std::move(secrets_.own_shares)});
   masks.push_back({SelfMaskKey(secrets_.self_mask_seed, session_, setup_.index), MaskSign::kAdd});

@@ -74,8 +74,8 @@ class ClientShared final : public ClientState {
     Secret self_mask_seed;
     SharePair own_shares;
   };
-  ClientShared(const RoundSetup& setup, const SessionId& session, Secrets secrets)
-      : setup_(setup), session_(session), secrets_(std::move(secrets)) {}
+  ClientShared(const RoundSetup& setup, const RoundDigest& round, const SessionId& session, Secrets secrets)
+      : setup_(setup), round_(round), session_(session), secrets_(std::move(secrets)) {}
   std::string_view name() const override { return "shared"; }
   Result<std::unique_ptr<ClientState>> Mask(std::span<const SealedShares> inbox, std::span<std::uint32_t> update) override;
 
@@ -84,6 +84,7 @@ class ClientShared final : public ClientState {
   const RosterMember& Member(std::uint32_t index) const { return setup_.roster[index - 1]; }
 
   RoundSetup setup_;
+  RoundDigest round_;
   SessionId session_;
   Secrets secrets_;
 };

@@ -10,10 +10,9 @@
 namespace edgefleet::secagg {
 namespace {
 
-constexpr std::size_t kNonceSize = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
-constexpr std::size_t kTagSize = crypto_aead_xchacha20poly1305_ietf_ABYTES;
 constexpr std::size_t kPlainSize = 2 * kShareSize;
-static_assert(kNonceSize + kPlainSize + kTagSize == kSealedSize);
+constexpr std::array<unsigned char, crypto_aead_chacha20poly1305_ietf_NPUBBYTES> kZeroNonce{};
+static_assert(kPlainSize + crypto_aead_chacha20poly1305_ietf_ABYTES == kSealedSize);
 static_assert(crypto_scalarmult_BYTES == kKeySize && crypto_scalarmult_SCALARBYTES == kKeySize);
 
 const unsigned char* In(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
@@ -36,23 +35,33 @@ void AppendInteger(Bytes& to, std::uint64_t value) {
   for (int shift = 0; shift < 64; shift += 8) to.push_back(static_cast<std::byte>(value >> shift));
 }
 
+void AppendBytes(Bytes& to, ByteView bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
+
 // Labels end in a zero byte and all else has a fixed size, so no two of these are equal by accident.
-Bytes Labelled(std::string_view label, const SessionId& session, std::uint32_t first, std::uint32_t second) {
+Bytes Labelled(std::string_view label, const SessionId& session, std::uint32_t index) {
   Bytes info;
   AppendText(info, label);
-  info.insert(info.end(), session.begin(), session.end());
-  AppendInteger(info, first);
-  AppendInteger(info, second);
+  AppendBytes(info, session);
+  AppendInteger(info, index);
   return info;
 }
 
-Secret Derive(const Secret& from, std::string_view label, const SessionId& session, std::uint32_t first, std::uint32_t second) {
+Bytes Labelled(std::string_view label, const MemberPair& pair) {
+  Bytes info = Labelled(label, pair.session, pair.one);
+  AppendInteger(info, pair.other);
+  AppendBytes(info, pair.round);
+  AppendBytes(info, pair.one_public_key);
+  AppendBytes(info, pair.other_public_key);
+  return info;
+}
+
+Secret Derive(const Secret& from, ByteView info) {
   Secret key;
-  HkdfSha256({}, from.bytes(), Labelled(label, session, first, second), key.mutable_bytes());
+  HkdfSha256({}, from.bytes(), info, key.mutable_bytes());
   return key;
 }
 
-constexpr std::string_view kSealLabel = "edgefleet/secagg/v1/seal";
+constexpr std::string_view kSharesLabel = "edgefleet/secagg/v1/shares";
 
 }  // namespace
 
@@ -150,41 +159,53 @@ SessionId MakeSessionId(std::string_view round_id, std::uint32_t threshold, std:
   return crypto::Sha256(text);
 }
 
-Secret SealKey(const Secret& agreed, const SessionId& session, std::uint32_t sender, std::uint32_t receiver) {
-  return Derive(agreed, kSealLabel, session, sender, receiver);
+RoundDigest DigestOfRound(std::string_view round_id) {
+  Bytes text;
+  AppendText(text, "edgefleet/secagg/v1/round");
+  AppendBytes(text, AsBytes(round_id));
+  return crypto::Sha256(text);
 }
 
-Secret PairwiseMaskKey(const Secret& agreed, const SessionId& session, std::uint32_t one, std::uint32_t other) {
-  return Derive(agreed, "edgefleet/secagg/v1/pairwise-mask", session, std::min(one, other), std::max(one, other));
+Secret SealKey(const Secret& agreed, const MemberPair& pair) { return Derive(agreed, Labelled(kSharesLabel, pair)); }
+
+Secret PairwiseMaskKey(const Secret& agreed, const MemberPair& pair) {
+  constexpr std::string_view kLabel = "edgefleet/secagg/v1/pairwise-mask";
+  if (pair.one < pair.other) return Derive(agreed, Labelled(kLabel, pair));
+  return Derive(agreed,
+                Labelled(kLabel, {pair.round, pair.session, pair.other, pair.one, pair.other_public_key, pair.one_public_key}));
 }
 
 Secret SelfMaskKey(const Secret& seed, const SessionId& session, std::uint32_t index) {
-  return Derive(seed, "edgefleet/secagg/v1/self-mask", session, index, 0);
+  return Derive(seed, Labelled("edgefleet/secagg/v1/self-mask", session, index));
 }
 
-Bytes SealShares(const Secret& key, const SharePair& shares, const SessionId& session, std::uint32_t sender,
-                 std::uint32_t receiver, RandomSource& random) {
+crypto::Sha256Digest SeedCommitment(const Secret& seed, const SessionId& session, std::uint32_t index) {
+  crypto::Sha256Stream hash;
+  hash.Update(Labelled("edgefleet/secagg/v1/seed-commitment", session, index));
+  hash.Update(seed.bytes());
+  return hash.Finish();
+}
+
+Bytes SealShares(const Secret& key, const SharePair& shares, const MemberPair& pair) {
   std::array<std::byte, kPlainSize> plain;
   std::ranges::copy(shares.mask_key.bytes(), plain.begin());
   std::ranges::copy(shares.self_mask.bytes(), plain.begin() + kShareSize);
-  const Bytes associated = Labelled(kSealLabel, session, sender, receiver);
+  const Bytes associated = Labelled(kSharesLabel, pair);
   Bytes sealed(kSealedSize);
-  random.Fill(std::span(sealed).first(kNonceSize));
-  crypto_aead_xchacha20poly1305_ietf_encrypt(Out(sealed) + kNonceSize, nullptr, In(plain), plain.size(), In(associated),
-                                             associated.size(), nullptr, In(sealed), In(key.bytes()));
+  crypto_aead_chacha20poly1305_ietf_encrypt(Out(sealed), nullptr, In(plain), plain.size(), In(associated), associated.size(),
+                                            nullptr, kZeroNonce.data(), In(key.bytes()));
   Wipe(plain);
   return sealed;
 }
 
-Result<SharePair> OpenShares(const Secret& key, ByteView sealed, const SessionId& session, std::uint32_t sender,
-                             std::uint32_t receiver) {
-  const Bytes associated = Labelled(kSealLabel, session, sender, receiver);
+Result<SharePair> OpenShares(const Secret& key, ByteView sealed, const MemberPair& pair) {
+  const Bytes associated = Labelled(kSharesLabel, pair);
   std::array<std::byte, kPlainSize> plain;
-  if (sealed.size() != kSealedSize || crypto_aead_xchacha20poly1305_ietf_decrypt(
-                                          Out(plain), nullptr, nullptr, In(sealed) + kNonceSize, sealed.size() - kNonceSize,
-                                          In(associated), associated.size(), In(sealed), In(key.bytes())) != 0) {
+  if (sealed.size() != kSealedSize ||
+      crypto_aead_chacha20poly1305_ietf_decrypt(Out(plain), nullptr, nullptr, In(sealed), sealed.size(), In(associated),
+                                                associated.size(), kZeroNonce.data(), In(key.bytes())) != 0) {
     return InvalidArgument("BAD_SEALED_SHARES",
-                           "the shares from member " + std::to_string(sender) +
+                           "the shares from member " + std::to_string(pair.one) +
                                " do not open: altered, or made for another round or member; leave the round");
   }
   SharePair shares{Secret(std::span(plain).first<kShareSize>()), Secret(std::span(plain).last<kShareSize>())};

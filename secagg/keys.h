@@ -1,6 +1,6 @@
-// The cryptography under the protocol: X25519 (RFC 7748), HKDF-SHA256 (RFC 5869) and XChaCha20-Poly1305 (libsodium). Every key
-// is derived under a label of its own and bound to the session, so a key or message of one round or purpose is useless in
-// another.
+// The cryptography under the protocol: X25519 (RFC 7748), HKDF-SHA256 (RFC 5869) and ChaCha20-Poly1305 (RFC 8439). Every key is
+// derived under a label of its own, which names the protocol's version, and bound to the session, so a key or message of one
+// round or purpose is useless in another.
 #pragma once
 
 #include <array>
@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/crypto/crypto.h"
 #include "base/random.h"
 #include "base/status.h"
 #include "secagg/messages.h"
@@ -29,6 +30,8 @@ class Secret {
 
   std::span<const std::byte, kKeySize> bytes() const { return bytes_; }
   std::span<std::byte, kKeySize> mutable_bytes() { return bytes_; }
+  // In constant time.
+  bool operator==(const Secret& other) const { return crypto::ConstantTimeEqual(bytes_, other.bytes_); }
 
  private:
   std::array<std::byte, kKeySize> bytes_{};
@@ -60,10 +63,29 @@ using SessionId = std::array<std::byte, 32>;
 SessionId MakeSessionId(std::string_view round_id, std::uint32_t threshold, std::uint64_t vector_length,
                         std::span<const RosterMember> roster);
 
-// Keys from an agreed secret (of the members' cipher or mask keys), or from the self-mask seed.
-Secret SealKey(const Secret& agreed, const SessionId& session, std::uint32_t sender, std::uint32_t receiver);
-Secret PairwiseMaskKey(const Secret& agreed, const SessionId& session, std::uint32_t one, std::uint32_t other);
+// What stands for a round's id in keys and signatures: a labelled SHA-256 of it.
+using RoundDigest = std::array<std::byte, 32>;
+RoundDigest DigestOfRound(std::string_view round_id);
+
+// Two members of a session, and the public keys (kKeySize bytes each) whose secrets they agree with. Refers to all it names.
+struct MemberPair {
+  const RoundDigest& round;
+  const SessionId& session;
+  std::uint32_t one = 0;
+  std::uint32_t other = 0;
+  ByteView one_public_key;
+  ByteView other_public_key;
+};
+
+// What `pair.one` seals for `pair.other` with, from the agreed secret of their cipher keys. Both ways differ.
+Secret SealKey(const Secret& agreed, const MemberPair& pair);
+// Of the agreed secret of their mask keys; whichever is `one`.
+Secret PairwiseMaskKey(const Secret& agreed, const MemberPair& pair);
 Secret SelfMaskKey(const Secret& seed, const SessionId& session, std::uint32_t index);
+
+// A labelled SHA-256 that says nothing about a random seed and that no other seed of that member has: what a recovered seed is
+// checked against.
+crypto::Sha256Digest SeedCommitment(const Secret& seed, const SessionId& session, std::uint32_t index);
 
 // Both shares that a sender has for a receiver.
 struct SharePair {
@@ -71,11 +93,10 @@ struct SharePair {
   Secret self_mask;
 };
 
-// kSealedSize bytes: nonce, ciphertext, tag. The associated data binds label, session (and so round), sender and receiver.
-Bytes SealShares(const Secret& key, const SharePair& shares, const SessionId& session, std::uint32_t sender,
-                 std::uint32_t receiver, RandomSource& random);
-// INVALID_ARGUMENT [BAD_SEALED_SHARES] for any other bytes, session, sender or receiver.
-Result<SharePair> OpenShares(const Secret& key, ByteView sealed, const SessionId& session, std::uint32_t sender,
-                             std::uint32_t receiver);
+// Seals what `pair.one` has for `pair.other`: kSealedSize bytes, ciphertext and tag. The nonce is zero, because a SealKey seals
+// one message ever: X25519 keys are made for one session, and a sender shares once in it. All of `pair` is associated data.
+Bytes SealShares(const Secret& key, const SharePair& shares, const MemberPair& pair);
+// INVALID_ARGUMENT [BAD_SEALED_SHARES] for any other bytes, key or pair.
+Result<SharePair> OpenShares(const Secret& key, ByteView sealed, const MemberPair& pair);
 
 }  // namespace edgefleet::secagg

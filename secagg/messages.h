@@ -14,9 +14,9 @@ namespace edgefleet::secagg {
 
 inline constexpr std::uint32_t kMembersMax = 4096;
 inline constexpr std::uint32_t kModulusBits = 32;
-inline constexpr std::size_t kKeySize = 32;                           // an X25519 key, public or secret, and a mask seed
-inline constexpr std::size_t kShareSize = 32;                         // a Shamir share of one 32-byte secret
-inline constexpr std::size_t kSealedSize = 24 + 2 * kShareSize + 16;  // XChaCha20-Poly1305: nonce, two shares, tag
+inline constexpr std::size_t kKeySize = 32;                      // an X25519 key, public or secret, and a mask seed
+inline constexpr std::size_t kShareSize = 32;                    // a Shamir share of one 32-byte secret
+inline constexpr std::size_t kSealedSize = 2 * kShareSize + 16;  // ChaCha20-Poly1305: two shares, tag
 inline constexpr std::uint64_t kVectorLengthMax = 1ULL << 32;
 inline constexpr std::size_t kRoundIdSizeMax = 256;
 

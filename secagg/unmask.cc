@@ -22,6 +22,7 @@ Result<Secret> RecoverMaskKey(const Ledger& ledger, const SecretRecovery& recove
 Result<std::vector<MaskTerm>> RecoverMasks(const Ledger& ledger) {
   const SessionId session =
       MakeSessionId(ledger.options.round_id, ledger.threshold, ledger.options.vector_length, ledger.roster);
+  const RoundDigest round = DigestOfRound(ledger.options.round_id);
   const SecretRecovery recovery(ledger.answerers);
   std::vector<MaskTerm> masks;
   masks.reserve(ledger.survivors.size() * (1 + ledger.dropped.size()));
@@ -35,8 +36,10 @@ Result<std::vector<MaskTerm>> RecoverMasks(const Ledger& ledger) {
     }
     EF_ASSIGN_OR_RETURN(const Secret mask_key, RecoverMaskKey(ledger, recovery, shares, owner));
     for (const std::uint32_t survivor : ledger.survivors) {
-      EF_ASSIGN_OR_RETURN(const Secret agreed, Agree(mask_key, ledger.roster[survivor - 1].mask_public_key));
-      masks.push_back({PairwiseMaskKey(agreed, session, survivor, owner), Opposite(PairwiseSign(survivor, owner))});
+      const Bytes& survivor_key = ledger.roster[survivor - 1].mask_public_key;
+      EF_ASSIGN_OR_RETURN(const Secret agreed, Agree(mask_key, survivor_key));
+      const MemberPair pair{round, session, survivor, owner, survivor_key, ledger.roster[owner - 1].mask_public_key};
+      masks.push_back({PairwiseMaskKey(agreed, pair), Opposite(PairwiseSign(survivor, owner))});
     }
   }
   return masks;

@@ -45,18 +45,20 @@ Status Devices::Join(secagg::Server& server, const std::string& round_id) {
     }
     EF_RETURN_IF_ERROR(server.AddShares(sender, sealed));
   }
-  PrepareMasks(secagg::MakeSessionId(round_id, setup.threshold, setup.vector_length, setup.roster));
+  PrepareMasks(secagg::DigestOfRound(round_id),
+               secagg::MakeSessionId(round_id, setup.threshold, setup.vector_length, setup.roster));
   return server.CloseSharing();
 }
 
-void Devices::PrepareMasks(const secagg::SessionId& session) {
+void Devices::PrepareMasks(const secagg::RoundDigest& round, const secagg::SessionId& session) {
   for (std::uint32_t index = 1; index <= survivors_; ++index) {
     std::vector<secagg::MaskTerm>& masks = masks_.emplace_back();
     const Member& own = members_[index - 1];
     masks.push_back({secagg::SelfMaskKey(own.self_mask_seed, session, index), secagg::MaskSign::kAdd});
     for (std::uint32_t other = survivors_ + 1; other <= members_.size(); ++other) {
       const auto agreed = secagg::Agree(own.mask.secret, members_[other - 1].mask.public_key);
-      masks.push_back({secagg::PairwiseMaskKey(*agreed, session, index, other), secagg::PairwiseSign(index, other)});
+      const secagg::MemberPair pair{round, session, index, other, own.mask.public_key, members_[other - 1].mask.public_key};
+      masks.push_back({secagg::PairwiseMaskKey(*agreed, pair), secagg::PairwiseSign(index, other)});
     }
   }
 }

@@ -49,7 +49,7 @@ class Devices {
     std::vector<secagg::Secret> self_mask_shares;
   };
 
-  void PrepareMasks(const secagg::SessionId& session);
+  void PrepareMasks(const secagg::RoundDigest& round, const secagg::SessionId& session);
 
   const std::uint32_t survivors_;
   const std::uint64_t parameters_;

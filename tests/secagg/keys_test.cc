@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 namespace edgefleet::secagg {
 namespace {
@@ -48,84 +49,140 @@ TEST(X25519, RefusesLowOrderPointsAndOtherLengths) {
   EXPECT_FALSE(IsUsablePublicKey(ByteView(pair.public_key).first(31)));
 }
 
-TEST(Keys, AreBoundToPurposeSessionAndMembers) {
-  SeededRandom random(3);
-  const Secret agreed = Secret::Random(random);
-  const std::vector<RosterMember> roster{{1, Bytes(32), Bytes(32)}, {2, Bytes(32), Bytes(32)}};
-  const SessionId session = MakeSessionId("round", 2, 10, roster);
-  auto altered = roster;
-  altered[1].mask_public_key[0] = std::byte{1};
-  std::vector<Secret> keys;
-  keys.push_back(SealKey(agreed, session, 1, 2));
-  keys.push_back(SealKey(agreed, session, 2, 1));
-  keys.push_back(PairwiseMaskKey(agreed, session, 1, 2));
-  keys.push_back(SelfMaskKey(agreed, session, 1));
-  keys.push_back(SelfMaskKey(agreed, session, 2));
-  for (const SessionId& other : {MakeSessionId("rounc", 2, 10, roster), MakeSessionId("round", 1, 10, roster),
-                                 MakeSessionId("round", 2, 11, roster), MakeSessionId("round", 2, 10, altered)}) {
-    keys.push_back(SealKey(agreed, other, 1, 2));
+// A pair, whole, and every way to alter one part of it.
+class PairTest : public ::testing::Test {
+ protected:
+  PairTest() {
+    random_.Fill(round_);
+    random_.Fill(session_);
+    random_.Fill(one_key_);
+    random_.Fill(other_key_);
   }
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    for (std::size_t j = 0; j < i; ++j) EXPECT_FALSE(std::ranges::equal(keys[i].bytes(), keys[j].bytes())) << i << " and " << j;
+  MemberPair Pair() const { return {round_, session_, 1, 2, one_key_, other_key_}; }
+  MemberPair Swapped() const { return {round_, session_, 2, 1, other_key_, one_key_}; }
+  // Calls `check` with each altered pair.
+  template <typename Check>
+  void ForEachAlteration(const Check& check) const {
+    RoundDigest round = round_;
+    SessionId session = session_;
+    Bytes one_key = one_key_, other_key = other_key_;
+    const auto flipped = [&](std::byte& byte, const char* name) {
+      byte ^= std::byte{1};
+      check(MemberPair{round, session, 1, 2, one_key, other_key}, name);
+      byte ^= std::byte{1};
+    };
+    for (std::size_t i = 0; i < 32; ++i) {
+      flipped(round[i], "round");
+      flipped(session[i], "session");
+      flipped(one_key[i], "key of one");
+      flipped(other_key[i], "key of the other");
+    }
+    check(MemberPair{round_, session_, 3, 2, one_key_, other_key_}, "one");
+    check(MemberPair{round_, session_, 1, 3, one_key_, other_key_}, "other");
+    check(MemberPair{round_, session_, 1, 258, one_key_, other_key_}, "high byte of other");
+    check(MemberPair{round_, session_, 2, 1, one_key_, other_key_}, "indices exchanged");
+    check(MemberPair{round_, session_, 1, 2, other_key_, one_key_}, "keys exchanged");
+    check(Swapped(), "the other way");
   }
-  EXPECT_TRUE(
-      std::ranges::equal(PairwiseMaskKey(agreed, session, 1, 2).bytes(), PairwiseMaskKey(agreed, session, 2, 1).bytes()));
+
+  SeededRandom random_{3};
+  RoundDigest round_;
+  SessionId session_;
+  Bytes one_key_ = Bytes(32), other_key_ = Bytes(32);
+};
+
+TEST_F(PairTest, KeysAreBoundToAllOfIt) {
+  const Secret agreed = Secret::Random(random_), agreed_otherwise = Secret::Random(random_);
+  const Secret seal = SealKey(agreed, Pair()), mask = PairwiseMaskKey(agreed, Pair());
+  EXPECT_FALSE(seal == mask);
+  EXPECT_FALSE(seal == SealKey(agreed_otherwise, Pair()));
+  EXPECT_FALSE(mask == PairwiseMaskKey(agreed_otherwise, Pair()));
+  EXPECT_TRUE(mask == PairwiseMaskKey(agreed, Swapped()));
+  ForEachAlteration([&](const MemberPair& altered, std::string_view name) {
+    EXPECT_FALSE(seal == SealKey(agreed, altered)) << name;
+    if (name != "the other way") {
+      EXPECT_FALSE(mask == PairwiseMaskKey(agreed, altered)) << name;
+    }
+  });
 }
 
-class SealedTest : public ::testing::Test {
+TEST_F(PairTest, SeedsAreBoundToPurposeSessionAndMember) {
+  const Secret seed = Secret::Random(random_);
+  SessionId other = session_;
+  other[31] ^= std::byte{1};
+  const Secret key = SelfMaskKey(seed, session_, 1);
+  EXPECT_FALSE(key == SelfMaskKey(seed, session_, 2));
+  EXPECT_FALSE(key == SelfMaskKey(seed, other, 1));
+  const auto commitment = SeedCommitment(seed, session_, 1);
+  EXPECT_EQ(commitment, SeedCommitment(seed, session_, 1));
+  EXPECT_NE(commitment, SeedCommitment(seed, session_, 2));
+  EXPECT_NE(commitment, SeedCommitment(seed, other, 1));
+  EXPECT_NE(commitment, SeedCommitment(Secret::Random(random_), session_, 1));
+  EXPECT_FALSE(std::ranges::equal(commitment, key.bytes()));
+}
+
+TEST(SessionIds, DifferInEveryPart) {
+  const std::vector<RosterMember> roster{{1, Bytes(32), Bytes(32)}, {2, Bytes(32), Bytes(32)}};
+  auto altered = roster;
+  altered[1].mask_public_key[0] = std::byte{1};
+  const std::vector<SessionId> ids{MakeSessionId("round", 2, 10, roster), MakeSessionId("rounc", 2, 10, roster),
+                                   MakeSessionId("round", 1, 10, roster), MakeSessionId("round", 2, 11, roster),
+                                   MakeSessionId("round", 2, 10, altered)};
+  EXPECT_EQ(std::set(ids.begin(), ids.end()).size(), ids.size());
+  EXPECT_NE(DigestOfRound("round"), DigestOfRound("rounc"));
+}
+
+class SealedTest : public PairTest {
  protected:
-  SealedTest() : key_(Secret::Random(random_)), pair_{Secret::Random(random_), Secret::Random(random_)} {
-    session_.fill(std::byte{7});
-    sealed_ = SealShares(key_, pair_, session_, 1, 2, random_);
-  }
-  bool Opens(ByteView sealed, const SessionId& session, std::uint32_t sender, std::uint32_t receiver) {
-    const auto opened = OpenShares(key_, sealed, session, sender, receiver);
+  bool Opens(ByteView sealed, const MemberPair& pair) {
+    const auto opened = OpenShares(key_, sealed, pair);
     if (!opened) {
       EXPECT_EQ(opened.error().reason(), "BAD_SEALED_SHARES");
     }
     return opened.has_value();
   }
 
-  SeededRandom random_{4};
-  Secret key_;
-  SharePair pair_;
-  SessionId session_;
-  Bytes sealed_;
+  Secret key_ = Secret::Random(random_);
+  SharePair pair_{Secret::Random(random_), Secret::Random(random_)};
+  Bytes sealed_ = SealShares(key_, pair_, Pair());
 };
 
 TEST_F(SealedTest, OpensToWhatWasSealed) {
   EXPECT_EQ(sealed_.size(), kSealedSize);
-  const SharePair opened = OpenShares(key_, sealed_, session_, 1, 2).value();
-  EXPECT_TRUE(std::ranges::equal(opened.mask_key.bytes(), pair_.mask_key.bytes()));
-  EXPECT_TRUE(std::ranges::equal(opened.self_mask.bytes(), pair_.self_mask.bytes()));
+  const SharePair opened = OpenShares(key_, sealed_, Pair()).value();
+  EXPECT_TRUE(opened.mask_key == pair_.mask_key);
+  EXPECT_TRUE(opened.self_mask == pair_.self_mask);
 }
 
-TEST_F(SealedTest, DoesNotOpenForAnotherSessionSenderOrReceiver) {
-  SessionId other = session_;
-  other[31] ^= std::byte{1};
-  EXPECT_FALSE(Opens(sealed_, other, 1, 2));
-  EXPECT_FALSE(Opens(sealed_, session_, 3, 2));
-  EXPECT_FALSE(Opens(sealed_, session_, 1, 3));
-  EXPECT_FALSE(Opens(sealed_, session_, 2, 1));
+TEST_F(SealedTest, DoesNotOpenForAnotherPair) {
+  ForEachAlteration([&](const MemberPair& altered, std::string_view name) { EXPECT_FALSE(Opens(sealed_, altered)) << name; });
+}
+
+TEST_F(SealedTest, DoesNotOpenWithAnotherKey) {
+  for (std::size_t bit = 0; bit < 8 * kKeySize; ++bit) {
+    Secret other(key_.bytes());
+    other.mutable_bytes()[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+    EXPECT_EQ(OpenShares(other, sealed_, Pair()).error().reason(), "BAD_SEALED_SHARES") << bit;
+  }
 }
 
 TEST_F(SealedTest, DoesNotOpenAltered) {
   for (std::size_t i = 0; i < sealed_.size(); ++i) {
     Bytes altered = sealed_;
     altered[i] ^= std::byte{0x40};
-    EXPECT_FALSE(Opens(altered, session_, 1, 2)) << i;
+    EXPECT_FALSE(Opens(altered, Pair())) << i;
   }
 }
 
 TEST_F(SealedTest, DoesNotOpenCutOrStretchedOrRandom) {
-  for (std::size_t size = 0; size < sealed_.size(); ++size) EXPECT_FALSE(Opens(ByteView(sealed_).first(size), session_, 1, 2));
+  for (std::size_t size = 0; size < sealed_.size(); ++size) EXPECT_FALSE(Opens(ByteView(sealed_).first(size), Pair()));
   Bytes longer = sealed_;
   longer.push_back(std::byte{0});
-  EXPECT_FALSE(Opens(longer, session_, 1, 2));
+  EXPECT_FALSE(Opens(longer, Pair()));
   for (int trial = 0; trial < 5000; ++trial) {
     Bytes noise(random_.Below(2 * kSealedSize));
     random_.Fill(noise);
-    EXPECT_FALSE(Opens(noise, session_, 1, 2));
+    EXPECT_FALSE(Opens(noise, Pair()));
   }
 }
 
