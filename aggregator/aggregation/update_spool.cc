@@ -140,8 +140,8 @@ Status TakeUp(Entry& entry) {
     entry.state = State::kPart;
     return Empty(entry);
   }
-  // A part that is all there was cut off before its verification: the last word is asked for again, and verifies it.
-  if (entry.state == State::kPart && file.size() == entry.size) entry.received = entry.size - sizeof(std::uint32_t);
+  // A part that is all there was cut off before its verification: the last byte is asked for again, and verifies it.
+  if (entry.state == State::kPart && file.size() == entry.size) entry.received = entry.size - 1;
   return file.size() > entry.size ? Empty(entry) : OkStatus();
 }
 
@@ -172,9 +172,8 @@ Status CheckBegin(const UpdateSpool::Options& options, const UploadKey& key, std
   const auto bad_id = [](const std::string& id) { return id.empty() || id.size() > kIdSizeMax; };
   if (bad_id(key.round_id) || bad_id(key.device_id))
     return InvalidArgument("BAD_UPDATE", "round and device ids have 1 to 256 bytes");
-  if (size == 0 || size > options.upload_bytes_max || size % sizeof(std::uint32_t) != 0) {
-    return InvalidArgument("BAD_UPDATE", "an update of " + std::to_string(size) +
-                                             " bytes is not taken: whole 32-bit words, at most " +
+  if (size == 0 || size > options.upload_bytes_max) {
+    return InvalidArgument("BAD_UPDATE", "an update of " + std::to_string(size) + " bytes is not taken: 1 to " +
                                              std::to_string(options.upload_bytes_max) + " bytes");
   }
   if (sha256.size() != 32) return InvalidArgument("BAD_UPDATE", "the update's SHA-256 must have 32 bytes");
@@ -191,7 +190,7 @@ Status Complete(Entry& entry) {
                     "the update does not have the announced SHA-256; it is dropped, send it again from offset 0");
   }
   if (Status status = RenameDurably(entry.File(State::kPart), entry.File(State::kDone)); !status.ok()) {
-    entry.received -= sizeof(std::uint32_t);  // the last word is asked for again, and completes it then
+    --entry.received;  // the last byte is asked for again, and completes it then
     return status;
   }
   entry.state = State::kDone;
@@ -347,9 +346,13 @@ Status UpdateSpool::RemoveRound(const std::string& round_id) {
   return error ? FileError("remove", impl_->options.folder / round, error.value()) : OkStatus();
 }
 
+fs::path UpdateSpool::RoundFolder(const std::string& round_id) const { return impl_->options.folder / NameOf(round_id); }
+
 std::uint64_t UpdateSpool::bytes_reserved() const {
   std::lock_guard lock(impl_->mutex);
   return impl_->reserved;
 }
+
+bool UpdateSpool::Crowded() const { return bytes_reserved() > impl_->options.bytes_max / 2; }
 
 }  // namespace edgefleet::aggregation

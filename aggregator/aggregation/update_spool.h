@@ -46,7 +46,7 @@ class UpdateSpool {
   UpdateSpool& operator=(const UpdateSpool&) = delete;
 
   // Declares an upload and reserves its size; again with the same size and digest: where it stands. INVALID_ARGUMENT
-  // [BAD_UPDATE] (size 0, above upload_bytes_max or no multiple of 4; digest not 32 bytes; bad ids), ALREADY_EXISTS
+  // [BAD_UPDATE] (size 0 or above upload_bytes_max; digest not 32 bytes; bad ids), ALREADY_EXISTS
   // [ALREADY_SUBMITTED] (other size or digest), RESOURCE_EXHAUSTED [SPOOL_FULL] with retry-after.
   Result<UploadProgress> Begin(const UploadKey& key, std::uint64_t size, ByteView sha256);
 
@@ -66,10 +66,15 @@ class UpdateSpool {
   // Frees a complete upload's bytes. The upload stays known as submitted, so the device cannot send another in this round.
   Status Discard(const UploadKey& key);
 
-  // Forgets every upload of a round and removes its files. A round without uploads succeeds.
+  // Where the round's uploads lie. Other files of the round may lie there too, under names without a second dot.
+  std::filesystem::path RoundFolder(const std::string& round_id) const;
+
+  // Forgets every upload of a round and removes its folder. A round without uploads succeeds.
   Status RemoveRound(const std::string& round_id);
 
   std::uint64_t bytes_reserved() const;
+  // More than half of bytes_max is reserved: complete uploads should make room.
+  bool Crowded() const;
 
  private:
   struct Impl;

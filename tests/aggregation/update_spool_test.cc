@@ -128,12 +128,40 @@ TEST_F(UpdateSpoolTest, RefusesMoreThanAnnounced) {
 
 TEST_F(UpdateSpoolTest, RefusesHeadersThatMakeNoSense) {
   const auto digest = crypto::Sha256({});
-  for (const std::uint64_t size : {0ULL, 3ULL, 65540ULL, ~0ULL - 3})
-    EXPECT_EQ(Reason(spool_->Begin(kKey, size, digest)), "BAD_UPDATE");
+  for (const std::uint64_t size : {0ULL, 65537ULL, ~0ULL}) EXPECT_EQ(Reason(spool_->Begin(kKey, size, digest)), "BAD_UPDATE");
   EXPECT_EQ(Reason(spool_->Begin(kKey, 4, ByteView(digest).first(31))), "BAD_UPDATE");
   EXPECT_EQ(Reason(spool_->Begin({"", "d"}, 4, digest)), "BAD_UPDATE");
   EXPECT_EQ(Reason(spool_->Begin({"r", std::string(257, 'x')}, 4, digest)), "BAD_UPDATE");
   EXPECT_EQ(spool_->bytes_reserved(), 0U);
+}
+
+TEST_F(UpdateSpoolTest, TakesAnySize) {
+  for (const std::size_t size : {1U, 2U, 3U, 5U, 65536U}) {
+    const UploadKey key{"round-1", std::to_string(size)};
+    const Bytes content = RandomBytes(size, size);
+    Upload(key, content);
+    EXPECT_EQ(ReadFile(spool_->CompleteFile(key).value(), size).value(), content);
+  }
+}
+
+TEST_F(UpdateSpoolTest, ARoundsFolderHoldsItsUploadsAndGoesWithIt) {
+  Upload(kKey, RandomBytes(8, 7));
+  const fs::path folder = spool_->RoundFolder(kKey.round_id);
+  EXPECT_EQ(OnlyFile().parent_path(), folder);
+  std::ofstream(folder / "sum") << "the round's";
+  Reopen();
+  EXPECT_TRUE(fs::exists(folder / "sum"));
+  ASSERT_TRUE(spool_->RemoveRound(kKey.round_id).ok());
+  EXPECT_FALSE(fs::exists(folder));
+}
+
+TEST_F(UpdateSpoolTest, IsCrowdedWhenHalfOfItIsReserved) {
+  Reopen(10'000);
+  EXPECT_FALSE(spool_->Crowded());
+  ASSERT_TRUE(spool_->Begin({"r", "a"}, 900, crypto::Sha256({})).has_value());  // 4096 are reserved on top
+  EXPECT_FALSE(spool_->Crowded());
+  ASSERT_TRUE(spool_->Begin({"r", "b"}, 900, crypto::Sha256({})).has_value());
+  EXPECT_TRUE(spool_->Crowded());
 }
 
 TEST_F(UpdateSpoolTest, IdsCannotLeaveTheFolder) {
@@ -211,13 +239,16 @@ TEST_F(UpdateSpoolTest, APartDamagedWhileTheProcessWasDownIsFoundOut) {
 }
 
 TEST_F(UpdateSpoolTest, AWholePartWhoseVerificationWasCutOffIsVerifiedAfterARestart) {
-  const Bytes content = RandomBytes(100, 13);
-  ASSERT_TRUE(BeginFor(kKey, content).has_value());
-  std::ofstream(OnlyFile(), std::ios::binary) << AsText(content);
-  Reopen();
-  const std::uint64_t received = spool_->Progress(kKey)->received;
-  EXPECT_LT(received, content.size());
-  EXPECT_TRUE(spool_->Append(kKey, received, ByteView(content).subspan(received))->complete);
+  for (const std::size_t size : {100U, 3U, 1U}) {
+    const Bytes content = RandomBytes(size, 13);
+    ASSERT_TRUE(BeginFor(kKey, content).has_value());
+    std::ofstream(OnlyFile(), std::ios::binary) << AsText(content);
+    Reopen();
+    const std::uint64_t received = spool_->Progress(kKey)->received;
+    EXPECT_LT(received, content.size());
+    EXPECT_TRUE(spool_->Append(kKey, received, ByteView(content).subspan(received))->complete);
+    ASSERT_TRUE(spool_->RemoveRound(kKey.round_id).ok());
+  }
 }
 
 TEST_F(UpdateSpoolTest, AFileOfTheWrongLengthIsNotTrusted) {
