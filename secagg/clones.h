@@ -1,4 +1,5 @@
-// Compiles a kernel for several vector widths, chosen at load time: EDGEFLEET_VECTOR_CLONES("default", "avx2") void Kernel(...).
+// Compiles a kernel for several vector widths, chosen at load time: EDGEFLEET_VECTOR_CLONES("default", "avx2") void
+// Kernel(...).
 #pragma once
 
 // Function multiversioning resolves before a sanitizer's runtime is up, so sanitized builds take the plain loop.

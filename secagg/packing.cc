@@ -13,7 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::uint32_t kBitsMax = 32;
-constexpr std::size_t kGroup = 8;         // elements that are `bits` bytes
+constexpr std::size_t kGroup = 8;           // elements that are `bits` bytes
 constexpr std::size_t kGroupBytesMax = 64;  // of memory that a group's loads and stores may touch, and more
 
 constexpr std::uint64_t Mask(std::uint32_t bits) { return (std::uint64_t{1} << bits) - 1; }

@@ -1,0 +1,188 @@
+#include "secagg/parameters.h"
+
+#include <math.h>  // lgamma_r: std::lgamma writes a global
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "secagg/graph.h"
+
+namespace edgefleet::secagg {
+namespace {
+
+constexpr double kPrivacyLog2 = -(kSecurityBits + 1);  // each of two events gets half of 2^-40
+constexpr std::uint32_t kThresholdMin = 2;
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+// Products of a fraction and n that are whole in decimal (0.07 * 100) must not be moved by binary rounding.
+constexpr double kRoundingSlack = 1e-9;
+
+// n, and what of it is corrupt and drops out.
+struct Counts {
+  std::int64_t members;
+  std::int64_t corrupt;
+  std::int64_t dropped;
+};
+
+Counts CountsOf(std::uint64_t members, const Assumptions& assumptions) {
+  const auto n = static_cast<double>(members);
+  return {.members = static_cast<std::int64_t>(members),
+          .corrupt = static_cast<std::int64_t>(std::ceil(assumptions.corrupt_fraction * n - kRoundingSlack)),
+          .dropped = static_cast<std::int64_t>(std::floor(assumptions.dropout_fraction * n + kRoundingSlack))};
+}
+
+double LogFactorial(std::int64_t n) {
+  int sign = 0;
+  return ::lgamma_r(static_cast<double>(n) + 1, &sign);
+}
+
+double LogBinomial(std::int64_t n, std::int64_t k) { return LogFactorial(n) - LogFactorial(k) - LogFactorial(n - k); }
+
+// log2 P[X >= least] for X ~ Hypergeometric(population, marked, draws); 0, which is a bound, up to the mean. Beyond the mean
+// the terms fall, so the first one decides about underflow, and few of them count.
+double LogTail(std::int64_t population, std::int64_t marked, std::int64_t draws, std::int64_t least) {
+  if (least * population <= marked * draws) return 0;
+  const std::int64_t most = std::min(marked, draws);
+  if (least > most) return kNever;
+  const double first =
+      LogBinomial(marked, least) + LogBinomial(population - marked, draws - least) - LogBinomial(population, draws);
+  double sum = 0, term = 1;
+  for (std::int64_t x = least; x <= most && term > sum * 1e-17; ++x) {
+    sum += term;
+    term *= static_cast<double>(marked - x) * static_cast<double>(draws - x);
+    term /= static_cast<double>(x + 1) * static_cast<double>(population - marked - draws + x + 1);
+  }
+  return (first + std::log(sum)) / M_LN2;
+}
+
+double LogAny(const Counts& counts, double log_one) {
+  return std::min(0.0, std::log2(static_cast<double>(counts.members)) + log_one);
+}
+
+double Disconnected(const Counts& counts, std::int64_t degree) {
+  const std::int64_t n = counts.members;
+  const std::int64_t removed = std::min(n, counts.corrupt + counts.dropped);
+  if (degree == n - 1 || degree > removed) return kNever;
+  const double log_pairs = std::log2(static_cast<double>(n)) + std::log2(static_cast<double>(n - degree - 1)) - 1;
+  return std::min(0.0, log_pairs + (LogBinomial(n - degree, removed - degree) - LogBinomial(n, removed)) / M_LN2);
+}
+
+// Some member has `least` corrupt neighbours or more.
+double AnyCorrupt(const Counts& counts, std::int64_t degree, std::int64_t least) {
+  return LogAny(counts, LogTail(counts.members - 1, counts.corrupt, degree, least));
+}
+
+// How many corrupt neighbours give a member away.
+std::int64_t ExposingCorrupt(const GraphParameters& parameters, Adversary adversary) {
+  const std::int64_t threshold = parameters.threshold;
+  return adversary == Adversary::kActive ? 2 * threshold - parameters.degree : threshold;
+}
+
+double Exposed(const Counts& counts, const GraphParameters& parameters, Adversary adversary) {
+  return AnyCorrupt(counts, parameters.degree, ExposingCorrupt(parameters, adversary));
+}
+
+double Unrecovered(const Counts& counts, const GraphParameters& parameters) {
+  const std::int64_t degree = parameters.degree;
+  return LogAny(counts, LogTail(counts.members - 1, counts.dropped, degree, degree - parameters.threshold + 1));
+}
+
+// The least threshold that is private when no member has `exposing` corrupt neighbours.
+std::uint32_t LeastThreshold(std::int64_t degree, std::int64_t exposing, Adversary adversary) {
+  const std::int64_t least = adversary == Adversary::kActive ? (degree + exposing + 1) / 2 : exposing;
+  return std::max(kThresholdMin, static_cast<std::uint32_t>(least));
+}
+
+Status CheckAssumptions(std::uint64_t members, const Assumptions& assumptions) {
+  const auto is_fraction = [](double value) { return value >= 0 && value < 1; };
+  if (!is_fraction(assumptions.corrupt_fraction) || !is_fraction(assumptions.dropout_fraction))
+    return InvalidArgument("BAD_ASSUMPTIONS", "the corrupt and the dropout fraction must be at least 0 and less than 1");
+  if (assumptions.correctness_bits != 20 && assumptions.correctness_bits != 30)
+    return InvalidArgument("BAD_ASSUMPTIONS", "correctness is 2^-20 or 2^-30: give 20 or 30 bits");
+  if (assumptions.adversary != Adversary::kSemiHonest && assumptions.adversary != Adversary::kActive)
+    return InvalidArgument("BAD_ASSUMPTIONS", "the adversary is semi-honest or active");
+  if (members > kDerivedMembersMax)
+    return InvalidArgument("BAD_ASSUMPTIONS", "a cohort has at most " + std::to_string(kDerivedMembersMax) + " members");
+  return OkStatus();
+}
+
+std::string Describe(const Counts& counts) {
+  return std::to_string(counts.members) + " members, " + std::to_string(counts.corrupt) + " corrupt and " +
+         std::to_string(counts.dropped) + " dropped out";
+}
+
+// Any graph needs what the complete one needs: there each count is its own mean.
+Result<GraphParameters> CompleteGraph(const Counts& counts, Adversary adversary) {
+  constexpr char kReason[] = "NO_SAFE_PARAMETERS";
+  constexpr char kChange[] = "; lower the corrupt or the dropout fraction, or enlarge the cohort";
+  const std::int64_t n = counts.members;
+  if (n < 3) return FailedPrecondition(kReason, "secure aggregation needs at least 3 members, not " + std::to_string(n));
+  if (n - counts.corrupt - counts.dropped < 2)
+    return FailedPrecondition(kReason, "fewer than 2 honest survivors to hide among (" + Describe(counts) + ")" + kChange);
+  const std::uint32_t threshold = LeastThreshold(n - 1, counts.corrupt + 1, adversary);
+  if (threshold > n - 1 - counts.dropped) {
+    return FailedPrecondition(
+        kReason, "even if all members are neighbours, privacy needs a threshold of " + std::to_string(threshold) + ", but " +
+                     std::to_string(n - 1 - counts.dropped) + " neighbours survive (" + Describe(counts) + ")" +
+                     (adversary == Adversary::kActive ? "; against an active adversary corrupt + 2 * dropout must stay below 1"
+                                                      : "; corrupt + dropout must stay below 1") +
+                     kChange);
+  }
+  return GraphParameters{.degree = static_cast<std::uint32_t>(n - 1), .threshold = threshold};
+}
+
+Status Unsafe(const std::string& why) {
+  return FailedPrecondition("UNSAFE_PARAMETERS", why + "; the server must choose a safer degree and threshold");
+}
+
+std::string Power(double log2) { return "2^" + std::to_string(static_cast<std::int64_t>(std::ceil(log2))); }
+
+}  // namespace
+
+Result<GraphParameters> DeriveParameters(std::uint64_t members, const Assumptions& assumptions) {
+  EF_RETURN_IF_ERROR(CheckAssumptions(members, assumptions));
+  const Counts counts = CountsOf(members, assumptions);
+  EF_ASSIGN_OR_RETURN(const GraphParameters complete, CompleteGraph(counts, assumptions.adversary));
+  std::int64_t exposing = 1;  // the least count of corrupt neighbours that no member has; grows with the degree
+  for (std::uint32_t degree = 2; degree < complete.degree; degree += 2) {
+    if (Disconnected(counts, degree) > kPrivacyLog2) continue;
+    while (AnyCorrupt(counts, degree, exposing) > kPrivacyLog2) ++exposing;
+    const GraphParameters sparse{degree, LeastThreshold(degree, exposing, assumptions.adversary)};
+    if (sparse.threshold <= degree && Unrecovered(counts, sparse) <= -static_cast<double>(assumptions.correctness_bits))
+      return sparse;
+  }
+  return complete;
+}
+
+Status CheckPrivacy(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {
+  EF_RETURN_IF_ERROR(CheckAssumptions(members, assumptions));
+  const Counts counts = CountsOf(members, assumptions);
+  const auto [degree, threshold] = parameters;
+  if (members < 3 || !ValidDegree(static_cast<std::uint32_t>(members), degree))
+    return Unsafe("there is no graph of degree " + std::to_string(degree) + " over " + std::to_string(members) + " members");
+  if (threshold < kThresholdMin || threshold > degree)
+    return Unsafe("threshold " + std::to_string(threshold) + " is not from 2 to the degree, " + std::to_string(degree));
+  if (counts.members - counts.corrupt - counts.dropped < 2)
+    return Unsafe("fewer than 2 honest survivors to hide among (" + Describe(counts) + ")");
+  if (const double bound = Disconnected(counts, degree); bound > kPrivacyLog2)
+    return Unsafe("with degree " + std::to_string(degree) + " the honest survivors may fall into parts (bound " + Power(bound) +
+                  " of 2^-41; " + Describe(counts) + ")");
+  if (const double bound = Exposed(counts, parameters, assumptions.adversary); bound > kPrivacyLog2)
+    return Unsafe("with degree " + std::to_string(degree) + " and threshold " + std::to_string(threshold) +
+                  " corrupt neighbours may expose a member (bound " + Power(bound) + " of 2^-41; " + Describe(counts) + ")");
+  return OkStatus();
+}
+
+std::uint32_t TolerableDropouts(std::uint64_t members, const Assumptions& assumptions) {
+  return static_cast<std::uint32_t>(CountsOf(members, assumptions).dropped);
+}
+
+FailureBounds BoundFailures(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {
+  const Counts counts = CountsOf(members, assumptions);
+  return {.disconnected = Disconnected(counts, parameters.degree),
+          .exposed = Exposed(counts, parameters, assumptions.adversary),
+          .unrecovered = Unrecovered(counts, parameters)};
+}
+
+}  // namespace edgefleet::secagg
