@@ -36,6 +36,7 @@ void AddPublishCommand(CLI::App& model, Action& action);
 void AddModelFileCommands(CLI::App& model, Action& action);  // fetch, eval
 void AddTaskCommands(CLI::App& app, Action& action);
 void AddDeviceCommands(CLI::App& app, Action& action);
+void AddSecaggCommands(CLI::App& app, Action& action);
 
 // "NAME", "NAME@3" or "NAME:stable".
 struct ModelRef {

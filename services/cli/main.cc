@@ -71,6 +71,7 @@ int Main(int argc, char** argv) {
   AddModelCommands(app, action);
   AddTaskCommands(app, action);
   AddDeviceCommands(app, action);
+  AddSecaggCommands(app, action);
   AddCommand(app, action, "version", "the version of this command", "  edgefleet version\n", &PrintProgramVersion,
              std::make_shared<VersionSpec>());
   try {

@@ -30,7 +30,8 @@ ALLOWED = {
     "device_client": ["base", "secagg", "proto", "cdn_origin/delta/decoder.h", "cdn_origin/manifest"],
     "services/runtime": ["base", "proto"],
     # The command evaluates and fetches models the way a device does.
-    "services/cli": ["base", "proto", "services/runtime", "registry/compiler", "device_client", "cdn_origin/manifest"],
+    "services/cli": ["base", "proto", "services/runtime", "registry/compiler", "device_client", "cdn_origin/manifest",
+                     "secagg"],
     "services/edgefleetd": ["base", "services"],
     "services/registry": ["base", "proto", "services/runtime", "registry", "cdn_origin/manifest", "device_client/runtime"],
     "services/origin": ["base", "proto", "services/runtime", "cdn_origin"],

@@ -29,6 +29,12 @@ test::RunResult RunCommand(std::vector<std::string> arguments) {
   return RunProgram(arguments);
 }
 
+std::vector<std::string> SecaggParams(const char* clients, const char* corrupt, const char* dropout, const char* adversary,
+                                      const char* correctness = "20") {
+  return {"secagg",    "params", "--clients",   clients,   "--corrupt",     corrupt,
+          "--dropout", dropout,  "--adversary", adversary, "--correctness", correctness};
+}
+
 struct UsageCase {
   std::vector<std::string> arguments;
   const char* message;
@@ -50,23 +56,29 @@ TEST_P(UsageError, ExitsWithTwoAndSaysWhatIsWrong) {
   EXPECT_EQ(error["code"], "INVALID_ARGUMENT");
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, UsageError,
-                         testing::Values(UsageCase{{}, "subcommand is required"},
-                                         UsageCase{{"frobnicate"}, "'frobnicate' is unknown"},
-                                         UsageCase{{"model"}, "subcommand is required"},
-                                         UsageCase{{"model", "show"}, "MODEL is required"},
-                                         UsageCase{{"model", "show", "fashion@first"}, "'first' is not a version"},
-                                         UsageCase{{"model", "show", "fashion:"}, "names no alias"},
-                                         UsageCase{{"model", "report", "fashion"}, "names no version"},
-                                         UsageCase{{"model", "tag", "fashion@1", "novalue"}, "write KEY=VALUE"},
-                                         UsageCase{{"model", "tag", "fashion@1"}, "--clear"},
-                                         UsageCase{{"model", "alias", "fashion", "stable", "-1"}, "VERSION"},
-                                         UsageCase{{"model", "publish", "x", "/no/such.onnx"}, "does not exist"},
-                                         UsageCase{{"task", "create"}, "--model is required"},
-                                         UsageCase{{"task", "create", "--model", "m", "--rounds", "many"}, "--rounds"},
-                                         UsageCase{{"task", "create", "--model", "m@3"}, "starts from an alias"},
-                                         UsageCase{{"device", "list", "--limit", "0"}, "--limit"},
-                                         UsageCase{{"model", "list", "--timeout", "0"}, "--timeout"}));
+INSTANTIATE_TEST_SUITE_P(
+    Table, UsageError,
+    testing::Values(UsageCase{{}, "subcommand is required"}, UsageCase{{"frobnicate"}, "'frobnicate' is unknown"},
+                    UsageCase{{"model"}, "subcommand is required"}, UsageCase{{"model", "show"}, "MODEL is required"},
+                    UsageCase{{"model", "show", "fashion@first"}, "'first' is not a version"},
+                    UsageCase{{"model", "show", "fashion:"}, "names no alias"},
+                    UsageCase{{"model", "report", "fashion"}, "names no version"},
+                    UsageCase{{"model", "tag", "fashion@1", "novalue"}, "write KEY=VALUE"},
+                    UsageCase{{"model", "tag", "fashion@1"}, "--clear"},
+                    UsageCase{{"model", "alias", "fashion", "stable", "-1"}, "VERSION"},
+                    UsageCase{{"model", "publish", "x", "/no/such.onnx"}, "does not exist"},
+                    UsageCase{{"task", "create"}, "--model is required"},
+                    UsageCase{{"task", "create", "--model", "m", "--rounds", "many"}, "--rounds"},
+                    UsageCase{{"task", "create", "--model", "m@3"}, "starts from an alias"},
+                    UsageCase{{"device", "list", "--limit", "0"}, "--limit"}, UsageCase{{"secagg"}, "subcommand is required"},
+                    UsageCase{{"secagg", "params"}, "is required"},
+                    UsageCase{SecaggParams("ten", "0.1", "0.1", "active"), "--clients"},
+                    UsageCase{SecaggParams("-5", "0.1", "0.1", "active"), "--clients"},
+                    UsageCase{SecaggParams("10", "1", "0.1", "active"), "corrupt"},
+                    UsageCase{SecaggParams("10", "0.1", "nan", "active"), "dropout"},
+                    UsageCase{SecaggParams("10", "0.1", "0.1", "evil"), "--adversary"},
+                    UsageCase{SecaggParams("10", "0.1", "0.1", "active", "25"), "20 or 30"},
+                    UsageCase{{"model", "list", "--timeout", "0"}, "--timeout"}));
 
 TEST(Cli, HelpHasExamplesForEveryCommand) {
   for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{{},
@@ -76,6 +88,7 @@ TEST(Cli, HelpHasExamplesForEveryCommand) {
                                                                                        {"task", "create"},
                                                                                        {"task", "watch"},
                                                                                        {"device", "list"},
+                                                                                       {"secagg", "params"},
                                                                                        {"version"}}) {
     auto arguments = command;
     arguments.push_back("--help");
@@ -86,6 +99,34 @@ TEST(Cli, HelpHasExamplesForEveryCommand) {
   EXPECT_THAT(RunCommand({"--help"}).out, HasSubstr("Exit codes: 0 ok"));
   EXPECT_THAT(nlohmann::json::parse(RunCommand({"version", "--json"}).out)["version"].get<std::string>(),
               testing::Not(IsEmpty()));
+}
+
+TEST(Cli, DerivesSecureAggregationParametersWithoutAServer) {
+  const auto json = RunCommand(
+      {"secagg", "params", "--clients", "1000", "--corrupt", ".1", "--dropout", ".1", "--adversary", "semi-honest", "--json"});
+  EXPECT_EQ(json.exit_code, 0);
+  EXPECT_EQ(json.out, "{\"degree\":48,\"threshold\":27}\n");
+  auto arguments = SecaggParams("1000", "0.1", "0.3", "active");
+  const auto plain = RunCommand(arguments);
+  EXPECT_EQ(plain.exit_code, 0);
+  EXPECT_THAT(plain.out, AllOf(HasSubstr("414"), HasSubstr("247"), HasSubstr("up to 300 of 1000"), HasSubstr("2^-20.1")));
+  arguments.push_back("--json");
+  EXPECT_EQ(RunCommand(arguments).out, "{\"degree\":414,\"threshold\":247}\n");
+  const auto stricter = RunCommand(SecaggParams("1000", "0.1", "0.3", "active", "30"));
+  EXPECT_THAT(stricter.out, HasSubstr("2^-30"));
+  EXPECT_NE(stricter.out, plain.out);
+}
+
+TEST(Cli, RefusesInfeasibleSecureAggregationWithTheReason) {
+  auto arguments = SecaggParams("1000", "0.4", "0.3", "active");
+  const auto plain = RunCommand(arguments);
+  EXPECT_EQ(plain.exit_code, 5);
+  EXPECT_THAT(plain.out, IsEmpty());
+  EXPECT_THAT(plain.err, AllOf(HasSubstr("corrupt + 2 * dropout must stay below 1"), HasSubstr("[NO_SAFE_PARAMETERS]")));
+  arguments.push_back("--json");
+  const auto json = RunCommand(arguments);
+  EXPECT_EQ(json.exit_code, 5);
+  EXPECT_EQ(nlohmann::json::parse(json.out)["error"]["reason"], "NO_SAFE_PARAMETERS");
 }
 
 TEST(Cli, AnUnreachableServerIsExitCodeFour) {
