@@ -21,4 +21,8 @@ inline constexpr std::size_t kMaskBlockWords = 16 * 1024;
 
 std::unique_ptr<const MaskEngine> MakePortableEngine(std::span<const MaskTerm> terms, MaskCipher cipher);
 
+// Defined where EDGEFLEET_MASK_X86 is. The path is kAesNi or kVaes512.
+bool HasX86Path(MaskPath path);
+std::unique_ptr<const MaskEngine> MakeX86Engine(std::span<const MaskTerm> terms, MaskCipher cipher, MaskPath path);
+
 }  // namespace edgefleet::secagg

@@ -13,14 +13,27 @@ constexpr std::uint64_t kWordsPerCipherBlock = 4;
 
 std::unique_ptr<const MaskEngine> MakeEngine(std::span<const MaskTerm> terms, MaskCipher cipher, MaskPath path) {
   if (!IsSupported(path)) std::abort();
+#ifdef EDGEFLEET_MASK_X86
+  if (path != MaskPath::kPortable) return MakeX86Engine(terms, cipher, path);
+#endif
   return MakePortableEngine(terms, cipher);
 }
 
 }  // namespace
 
-bool IsSupported(MaskPath path) { return path == MaskPath::kPortable; }
+bool IsSupported(MaskPath path) {
+#ifdef EDGEFLEET_MASK_X86
+  if (path != MaskPath::kPortable) return HasX86Path(path);
+#endif
+  return path == MaskPath::kPortable;
+}
 
-MaskPath BestMaskPath() { return MaskPath::kPortable; }
+MaskPath BestMaskPath() {
+  for (const MaskPath path : {MaskPath::kVaes512, MaskPath::kAesNi}) {
+    if (IsSupported(path)) return path;
+  }
+  return MaskPath::kPortable;
+}
 
 MaskSet::MaskSet(std::span<const MaskTerm> terms, MaskCipher cipher, MaskPath path)
     : engine_(MakeEngine(terms, cipher, path)) {}
