@@ -22,9 +22,11 @@ class KilledChild {
     if (::pipe(ends) != 0) std::abort();
     child_ = ::fork();
     if (child_ == 0) {
-      body([&](std::uint64_t step) {
-        if (::write(ends[1], &step, sizeof step) != sizeof step) ::_exit(1);
-      });
+      [&]() noexcept {  // an exception ends the child, not the test
+        body([&](std::uint64_t step) {
+          if (::write(ends[1], &step, sizeof step) != sizeof step) ::_exit(1);
+        });
+      }();
       ::_exit(0);
     }
     ::close(ends[1]);
