@@ -13,9 +13,7 @@ Bytes Statement(std::string_view label, std::initializer_list<ByteView> fields) 
   return statement;
 }
 
-Bytes EnrolmentStatement(const crypto::Ed25519PublicKey& device) {
-  return Statement("edgefleet/device-identity/v1", {device});
-}
+Bytes EnrolmentStatement(const crypto::Ed25519PublicKey& device) { return Statement("edgefleet/device-identity/v1", {device}); }
 
 bool AreKeys(ByteView one, ByteView other) { return one.size() == kKeySize && other.size() == kKeySize; }
 

@@ -1,6 +1,6 @@
 // Long-lived Ed25519 (RFC 8032) identities of devices, for rounds in which the server itself is not trusted to name the members
-// and the survivors (Bonawitz et al. 2017, section 6.2: active adversaries): devices sign the keys that they advertise and the set
-// of survivors that they unmask. Every signature is made under a label of its own, in front of fields of fixed size.
+// and the survivors (Bonawitz et al. 2017, section 6.2: active adversaries): devices sign the keys that they advertise and the
+// set of survivors that they unmask. Every signature is made under a label of its own, in front of fields of fixed size.
 #pragma once
 
 #include <span>

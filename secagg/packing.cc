@@ -42,7 +42,9 @@ inline void PackGroup(const std::uint32_t* elements, std::byte* packed) {
     words[word] |= element << shift;
     if (shift + kBits > 64) words[word + 1] |= element >> (64 - shift);
   }
-  std::memcpy(packed, words.data(), sizeof words);
+  for (std::size_t word = 0; word < words.size(); ++word) {  // a wider copy would wait for the words to reach the cache
+    std::memcpy(packed + word * sizeof(std::uint64_t), &words[word], sizeof(std::uint64_t));
+  }
 }
 
 template <std::uint32_t kBits, bool kAdd>

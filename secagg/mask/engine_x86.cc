@@ -19,7 +19,9 @@ bool HasVaes() {  // __builtin_cpu_supports knows it only in some compilers; wha
 class X86Engine final : public MaskEngine {
  public:
   X86Engine(std::span<const MaskTerm> terms, MaskCipher cipher, MaskKernel kernel)
-      : key_size_(cipher == MaskCipher::kAes256Ctr ? AesKeySize::k256 : AesKeySize::k128), kernel_(kernel), terms_(terms.size()) {
+      : key_size_(cipher == MaskCipher::kAes256Ctr ? AesKeySize::k256 : AesKeySize::k128),
+        kernel_(kernel),
+        terms_(terms.size()) {
     for (std::size_t i = 0; i < terms.size(); ++i) {
       ExpandKeyAesNi(reinterpret_cast<const std::uint8_t*>(terms[i].key.bytes().data()), key_size_, &terms_[i].schedule);
       terms_[i].op = terms[i].sign == MaskSign::kAdd ? WordOp::kAdd : WordOp::kSubtract;

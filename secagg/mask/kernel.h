@@ -1,5 +1,6 @@
-// What the kernels of the x86-64 paths share with their callers. Kernel files are compiled for more than the baseline processor, so
-// neither they nor this header may hold an inline function that another file could end up calling: plain types only.
+// What the kernels of the x86-64 paths share with their callers. Kernel files are compiled for more than the baseline
+// processor, so neither they nor this header may hold an inline function that another file could end up calling: plain types
+// only.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +20,8 @@ enum class WordOp {
   kStore,  // the bare key stream: what masks are measured against
 };
 
-// Secret intermediate results; the caller wipes it when it is done. `rounds` is kernel_loop.h's table with room for one load beyond
-// it.
+// Secret intermediate results; the caller wipes it when it is done. `rounds` is kernel_loop.h's table with room for one load
+// beyond it.
 struct alignas(64) KernelScratch {
   std::uint8_t rounds[256 * 16 + 64];
   std::uint32_t tail[16];

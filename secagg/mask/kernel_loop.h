@@ -2,11 +2,11 @@
 // vectors kept in registers while the cipher's rounds go over them.
 //
 // Counter blocks are zero but for a block number below 2^40 in their last five bytes. Of these only byte 15 reaches column 0 of
-// the state in the first round, and it reaches no other column. So within the first two rounds the parts of a block number, i (its
-// low byte) and g (the rest), never meet in one S-box, and the state after two rounds is table[i] ^ start(g): a table of 256
-// entries for each key, and two rounds for each 256 blocks instead of two for each (J. H. Park, D. H. Lee 2018, "FACE: Fast AES CTR
-// mode Encryption Techniques based on the Reuse of Repetitive Data", TCHES 2018(3)). Table indices are block numbers, so what is
-// read where tells nothing about keys.
+// the state in the first round, and it reaches no other column. So within the first two rounds the parts of a block number, i
+// (its low byte) and g (the rest), never meet in one S-box, and the state after two rounds is table[i] ^ start(g): a table of
+// 256 entries for each key, and two rounds for each 256 blocks instead of two for each (J. H. Park, D. H. Lee 2018, "FACE: Fast
+// AES CTR mode Encryption Techniques based on the Reuse of Repetitive Data", TCHES 2018(3)). Table indices are block numbers,
+// so what is read where tells nothing about keys.
 #pragma once
 
 #include <wmmintrin.h>
@@ -25,19 +25,33 @@ inline __m128i LoadRoundKey(const AesSchedule& schedule, int round) {
   return _mm_load_si128(reinterpret_cast<const __m128i*>(schedule.round_keys[round]));
 }
 
-// The state after two rounds of block number `block`.
-inline __m128i TwoRounds(const AesSchedule& schedule, std::uint64_t block) {
-  const __m128i counter = _mm_set_epi64x(static_cast<long long>(__builtin_bswap64(block)), 0);
-  const __m128i one = _mm_aesenc_si128(_mm_xor_si128(counter, LoadRoundKey(schedule, 0)), LoadRoundKey(schedule, 1));
-  return _mm_aesenc_si128(one, LoadRoundKey(schedule, 2));
+template <class Vector>
+inline typename Vector::Type TwoRounds(const AesSchedule& schedule, typename Vector::Type counters) {
+  const auto whitened = Vector::Xor(counters, Vector::Broadcast(LoadRoundKey(schedule, 0)));
+  const auto one = Vector::Round(whitened, Vector::Broadcast(LoadRoundKey(schedule, 1)));
+  return Vector::Round(one, Vector::Broadcast(LoadRoundKey(schedule, 2)));
 }
 
+inline __m128i Counter(std::uint64_t block) { return _mm_set_epi64x(static_cast<long long>(__builtin_bswap64(block)), 0); }
+
+// table[i] is the state after two rounds of block i.
+template <class Vector>
 inline void FillTable(const AesSchedule& schedule, std::uint8_t* table) {
-  const __m128i zero = TwoRounds(schedule, 0);
-  for (int i = 0; i < 256; ++i) {
-    const __m128i entry = _mm_xor_si128(TwoRounds(schedule, static_cast<std::uint64_t>(i)), zero);
-    _mm_store_si128(reinterpret_cast<__m128i*>(table + 16 * i), entry);
+  constexpr std::uint32_t kBlocks = Vector::kBytes / 16, kByte15 = 1U << 24;  // of a block's last word
+  alignas(64) static constexpr std::uint32_t kFirst[16] = {0, 0, 0, 0,           0, 0, 0, kByte15,
+                                                           0, 0, 0, 2 * kByte15, 0, 0, 0, 3 * kByte15};
+  const auto step = Vector::Broadcast(_mm_set_epi32(static_cast<int>(kBlocks * kByte15), 0, 0, 0));
+  auto counters = Vector::Load(kFirst);
+  for (std::uint32_t i = 0; i < 256; i += kBlocks, counters = Vector::Add(counters, step)) {
+    Vector::Store(table + 16 * i, TwoRounds<Vector>(schedule, counters));
   }
+}
+
+// start(g) for the blocks from `block`, a multiple of 256, on: with table[i] it makes the state of block + i.
+template <class Vector>
+inline typename Vector::Type Start(const AesSchedule& schedule, std::uint64_t block) {
+  const auto state = TwoRounds<Vector>(schedule, Vector::Broadcast(Counter(block)));
+  return Vector::Xor(state, TwoRounds<Vector>(schedule, Vector::Broadcast(Counter(0))));
 }
 
 // The rest of the rounds for kCount vectors at `table`, into `words`.
@@ -64,8 +78,8 @@ inline void Combine(const AesSchedule& schedule, const std::uint8_t* table, type
 }
 
 template <class Vector, AesKeySize kSize, WordOp kOp>
-inline void CombineTail(const AesSchedule& schedule, const std::uint8_t* table, typename Vector::Type start, std::uint32_t* words,
-                        std::size_t count, KernelScratch* scratch) {
+inline void CombineTail(const AesSchedule& schedule, const std::uint8_t* table, typename Vector::Type start,
+                        std::uint32_t* words, std::size_t count, KernelScratch* scratch) {
   for (std::size_t i = 0; i < count; ++i) scratch->tail[i] = words[i];
   Combine<Vector, kSize, kOp, 1>(schedule, table, start, scratch->tail);
   for (std::size_t i = 0; i < count; ++i) words[i] = scratch->tail[i];
@@ -74,9 +88,9 @@ inline void CombineTail(const AesSchedule& schedule, const std::uint8_t* table, 
 template <class Vector, AesKeySize kSize, WordOp kOp>
 void Loop(const AesSchedule& schedule, std::uint64_t block, std::uint32_t* words, std::size_t count, KernelScratch* scratch) {
   constexpr std::size_t kWords = Vector::kBytes / 4;
-  FillTable(schedule, scratch->rounds);
+  FillTable<Vector>(schedule, scratch->rounds);
   while (count > 0) {
-    const auto start = Vector::Broadcast(TwoRounds(schedule, block & ~std::uint64_t{255}));
+    const auto start = Start<Vector>(schedule, block & ~std::uint64_t{255});
     const std::uint8_t* table = scratch->rounds + 16 * (block & 255);
     const std::size_t group = 4 * (256 - (block & 255));
     std::size_t left = count < group ? count : group;
