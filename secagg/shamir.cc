@@ -76,30 +76,35 @@ std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, s
 
 SecretRecovery::SecretRecovery(std::span<const std::uint32_t> slots) : slots_(slots.begin(), slots.end()) {
   const std::size_t size = std::bit_ceil(std::size_t{std::ranges::max(slots)} + 1);
-  log_products_.resize(size);
-  for (const std::uint32_t slot : slots) log_products_[slot] = 1;
-  std::vector<std::int64_t> logs(size);  // that of 0 stays 0: a slot has no part in its own product
+  std::vector<std::int64_t> sums(size), logs(size);  // the log of 0 stays 0: a slot has no part in its own product
+  for (const std::uint32_t slot : slots) sums[slot] = 1;
   for (std::size_t a = 1; a < size; ++a) logs[a] = PublicLog(static_cast<std::uint16_t>(a));
-  // Exact: below 2^16 slots, logarithms and sums of 2^16 terms stay far within 64 bits.
-  WalshHadamard(log_products_);
+  WalshHadamard(sums);
   WalshHadamard(logs);
-  for (std::size_t a = 0; a < size; ++a) log_products_[a] *= logs[a];
-  WalshHadamard(log_products_);
-  for (std::int64_t& sum : log_products_) sum = sum / static_cast<std::int64_t>(size) % kFieldOrder;
+  for (std::size_t a = 0; a < size; ++a) sums[a] *= logs[a];
+  WalshHadamard(sums);
+  for (const std::uint32_t slot : slots) {
+    log_products_.push_back(static_cast<std::uint32_t>(sums[slot] / static_cast<std::int64_t>(size) % kFieldOrder));
+  }
 }
 
-std::uint16_t SecretRecovery::Weight(std::size_t k, std::uint32_t slot) const {
-  // prod_{j != k} (x_j - slot) / (x_j - x_k), and subtraction is exclusive or.
-  const std::uint32_t own = slots_[k];
-  const std::int64_t log = log_products_[slot] - PublicLog(static_cast<std::uint16_t>(own ^ slot)) - log_products_[own];
-  return PublicPower(static_cast<std::uint64_t>(log + 2 * std::int64_t{kFieldOrder}));
+std::vector<std::uint16_t> SecretRecovery::Weights(std::uint32_t slot) const {
+  // weight_k = prod_{j != k} (x_j - slot) / (x_j - x_k), and subtraction is exclusive or.
+  std::uint64_t log_all = 0;
+  for (const std::uint16_t own : slots_) log_all += PublicLog(own ^ static_cast<std::uint16_t>(slot));
+  std::vector<std::uint16_t> weights(slots_.size());
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    const std::uint32_t log_own = PublicLog(slots_[k] ^ static_cast<std::uint16_t>(slot));
+    weights[k] = PublicPower(log_all - log_own + kFieldOrder - log_products_[k]);
+  }
+  return weights;
 }
 
-Secret SecretRecovery::ShareAt(std::uint32_t slot, std::span<const Secret* const> shares) const {
+Secret WeightedSum(std::span<const std::uint16_t> weights, std::span<const Secret* const> shares) {
   std::array<std::uint16_t, kLanes> sum{}, share;
-  for (std::size_t k = 0; k < slots_.size(); ++k) {
+  for (std::size_t k = 0; k < weights.size(); ++k) {
     std::memcpy(share.data(), shares[k]->bytes().data(), kKeySize);
-    AddScaled(sum, share, Weight(k, slot));
+    AddScaled(sum, share, weights[k]);
   }
   Secret value(std::as_bytes(std::span(sum)));
   Wipe(std::as_writable_bytes(std::span(sum)));

@@ -20,6 +20,9 @@ inline constexpr std::size_t kLanes = kKeySize / sizeof(std::uint16_t);
 // Application to Reed-Solomon Erasure Codes", section III).
 std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, std::uint32_t holders, RandomSource& random);
 
+// Lane by lane, the sum of weights[k] * shares[k]. Same sizes.
+Secret WeightedSum(std::span<const std::uint16_t> weights, std::span<const Secret* const> shares);
+
 // Recovers secrets from shares at `slots`: distinct, 1 to 65535, in any order, as many as the threshold or more. Setting up
 // costs O(s log s) additions for a largest slot s, for all weights at once: their logarithms are a convolution over exclusive
 // or, which the Walsh-Hadamard transform gives (the same paper, appendix on erasures). Thread-safe after construction.
@@ -28,14 +31,14 @@ class SecretRecovery {
   explicit SecretRecovery(std::span<const std::uint32_t> slots);
   // shares[k] belongs to slots[k]. Wrong shares, or too few, give a wrong secret.
   Secret Combine(std::span<const Secret* const> shares) const { return ShareAt(0, shares); }
-  // The share that a slot outside of `slots` should have.
-  Secret ShareAt(std::uint32_t slot, std::span<const Secret* const> shares) const;
-  // The Lagrange coefficient of slots[k] in the value at `slot`, which is not in `slots`.
-  std::uint16_t Weight(std::size_t k, std::uint32_t slot) const;
+  // The share that a slot outside of `slots` should have; 0 is that of the secret itself.
+  Secret ShareAt(std::uint32_t slot, std::span<const Secret* const> shares) const { return WeightedSum(Weights(slot), shares); }
+  // The Lagrange coefficients of the slots' shares in that value; O(slots).
+  std::vector<std::uint16_t> Weights(std::uint32_t slot) const;
 
  private:
-  std::vector<std::uint32_t> slots_;
-  std::vector<std::int64_t> log_products_;  // by abscissa: log of the product of its differences to the (other) slots
+  std::vector<std::uint16_t> slots_;
+  std::vector<std::uint32_t> log_products_;  // by slot: log of the product of its differences to the others
 };
 
 }  // namespace edgefleet::secagg
