@@ -213,10 +213,13 @@ void ActiveRound::CheckTraining(bool deadline) {
   if (pending > 0) return;
   Status closed = server_->CloseSharing();
   if (!closed.ok()) return Fail(failure::kTooFewShared, closed.ToString());
-  Move(Event::kKeysShared);
+  Move(Event::kKeysShared, [this] { return OpenSum(); });
 }
 
 void ActiveRound::CheckCollecting(bool deadline) {
+  collection_over_ = collection_over_ || deadline;
+  if (adding_ > 0) return;
+  deadline = collection_over_;
   const std::uint32_t pending =
       deadline ? 0 : members_->Count([](const Member& m) { return Present(m) && m.shares && !m.uploaded; });
   const std::uint32_t needed = MembersNeeded(spec(), record_.advertised);

@@ -26,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "aggregator/aggregation/running_sum.h"
 #include "aggregator/aggregation/update_spool.h"
 #include "aggregator/rounds/aggregate.h"
 #include "aggregator/rounds/members.h"
@@ -152,6 +153,7 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   void NotifyWaiters();
 
   // --- active_round_finish.cc: aggregation, validation, commit, cleaning up
+  Status OpenSum();
   void StartAggregation();
   void ApplyToBase(std::shared_ptr<const Aggregate> aggregate);
   void StartValidation();
@@ -168,7 +170,9 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   Result<Member*> Admit(const Participant& who);
   Status CheckPhase(const Member& member, Phase expected) const;
   Result<PhaseUpdate> UpdateFor(const Member& member) const;
-  void RegisterUpload(const std::string& device_id);
+  void CountUpload(const std::string& device_id, aggregation::UploadProgress progress,
+                   Answer<aggregation::UploadProgress> answer);
+  Status OnAdded(const std::string& device_id, const Status& added);
   void DropWaiter(const std::string& device_id);
 
   // --- plumbing
@@ -191,8 +195,11 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
 
   // All below belongs to the strand.
   Round record_;
-  std::optional<Members> members_;          // once selected
-  std::shared_ptr<secagg::Server> server_;  // given away to the aggregation job
+  std::optional<Members> members_;                // once selected
+  std::shared_ptr<secagg::Server> server_;        // given away to the aggregation job
+  std::shared_ptr<aggregation::RunningSum> sum_;  // from the collection on; shared with jobs on `work`
+  std::size_t adding_ = 0;                        // uploads on their way into the sum: the collection waits for them
+  bool collection_over_ = false;                  // its deadline has passed
   std::map<std::string, Waiter> waiters_;
   std::optional<Timer::Id> deadline_timer_;
   WallTime deadline_;

@@ -177,11 +177,11 @@ void ActiveRound::GetUpload(Participant who, Answer<aggregation::UploadProgress>
         if (member->uploaded) return RoundClosed("the round has ended");
         return UploadProgress{.received = 0, .size = vector_length_ * sizeof(std::uint32_t), .complete = false};
       }
-      if (progress && progress->complete) RegisterUpload(who.device_id);
       return progress;
     };
-    reply(apply());
-    CheckProgress(/*deadline=*/false);
+    auto progress = apply();
+    if (!progress || !progress->complete) return reply(std::move(progress));
+    CountUpload(who.device_id, *progress, reply);
   });
 }
 
@@ -207,15 +207,36 @@ void ActiveRound::BeginUpload(Participant who, std::uint64_t size, Bytes sha256,
   });
 }
 
-// An update that is complete on disk counts from here on, unless the collection has ended meanwhile.
-void ActiveRound::RegisterUpload(const std::string& device_id) {
-  if (abandoned_ || !members_) return;
+// An update that is complete on disk is added to the sum, and counts from then on, unless the collection has ended meanwhile.
+void ActiveRound::CountUpload(const std::string& device_id, aggregation::UploadProgress progress,
+                              Answer<aggregation::UploadProgress> answer) {
   Member& member = members_->at(device_id);
-  if (member.uploaded || !CheckPhase(member, Phase::kCollecting).ok()) return;
-  if (!server_->AddUpload(member.index).ok()) return;
+  if (member.uploaded) return answer(progress);
+  if (Status open = CheckPhase(member, Phase::kCollecting); !open.ok()) return answer(MakeError(std::move(open)));
+  ++adding_;
+  Work([self = shared_from_this(), sum = sum_, device_id, progress, answer = std::move(answer)] {
+    Status added = sum->Add(device_id);
+    self->Post([self, device_id, progress, answer, added] {
+      --self->adding_;
+      Status counted = self->OnAdded(device_id, added);
+      answer(counted.ok() ? Result<aggregation::UploadProgress>(progress) : MakeError(std::move(counted)));
+      self->CheckProgress(/*deadline=*/false);
+    });
+  });
+}
+
+Status ActiveRound::OnAdded(const std::string& device_id, const Status& added) {
+  if (abandoned_ || IsFinal(record_.phase)) return RoundClosed("the round has ended");
+  Member& member = members_->at(device_id);
+  if (added.reason() == "BAD_UPDATE") member.left = true;  // it cannot send another
+  if (added.reason() == "SUM_SPOILT") Fail(failure::kAggregationFailed, added.ToString());
+  if (!added.ok() && added.reason() != "ALREADY_COUNTED") return added;
+  if (member.uploaded) return OkStatus();
+  EF_RETURN_IF_ERROR(server_->AddUpload(member.index));
   member.uploaded = true;
   ++record_.uploaded;
   record_.update_bytes += vector_length_ * sizeof(std::uint32_t);
+  return OkStatus();
 }
 
 Upload::Upload(std::shared_ptr<ActiveRound> round, std::string device_id, std::shared_ptr<UploadSlot> slot,
@@ -236,9 +257,8 @@ Status Upload::Append(ByteView chunk) {
   EF_ASSIGN_OR_RETURN(progress_, round_->ports_.spool.Append({round_->round_id_, device_id_}, progress_.received, chunk));
   if (progress_.complete) {
     // Counted even if the stream breaks before its end.
-    round_->Post([round = round_, device_id = device_id_] {
-      round->RegisterUpload(device_id);
-      round->CheckProgress(/*deadline=*/false);
+    round_->Post([round = round_, device_id = device_id_, progress = progress_] {
+      round->CountUpload(device_id, progress, [](const Result<aggregation::UploadProgress>&) {});
     });
   }
   return OkStatus();
@@ -249,16 +269,7 @@ void Upload::Finish(Answer<aggregation::UploadProgress> answer) {
   round_->OnStrand<UploadProgress>(
       std::move(answer), [round = round_, device_id = device_id_, progress = progress_](const Answer<UploadProgress>& reply) {
         if (!progress.complete) return reply(progress);
-        round->RegisterUpload(device_id);
-        const Member& member = round->members_->at(device_id);
-        if (member.uploaded) {
-          reply(progress);
-        } else {
-          Status why = round->CheckPhase(member, Phase::kCollecting);
-          if (why.ok()) why = Internal("UPLOAD_LOST", "the update could not be counted");
-          reply(MakeError(std::move(why)));
-        }
-        round->CheckProgress(/*deadline=*/false);
+        round->CountUpload(device_id, progress, reply);
       });
 }
 

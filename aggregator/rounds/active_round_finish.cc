@@ -19,19 +19,18 @@ void ActiveRound::FailBy(const Status& error, const char* unavailable, const cha
   Fail(WorthRetry(error) ? unavailable : rejected, error.ToString());
 }
 
+Status ActiveRound::OpenSum() {
+  if (sum_ != nullptr) return OkStatus();
+  EF_ASSIGN_OR_RETURN(sum_, aggregation::RunningSum::Open(ports_.spool, {{round_id_, vector_length_, 32}}, {}));
+  return OkStatus();
+}
+
 void ActiveRound::StartAggregation() {
-  std::vector<std::string> survivors;
-  for (const auto& [device_id, member] : members_->all()) {
-    if (member.uploaded) survivors.push_back(device_id);
-  }
   auto server = std::exchange(server_, nullptr);
   Call<std::shared_ptr<const Aggregate>>(
-      [this, server, survivors]() -> Result<std::shared_ptr<const Aggregate>> {
+      [this, server, sum = sum_]() -> Result<std::shared_ptr<const Aggregate>> {
         EF_ASSIGN_OR_RETURN(Aggregate aggregate, AggregateUpdates({.server = *server,
-                                                                   .spool = ports_.spool,
-                                                                   .round_id = round_id_,
-                                                                   .survivors = survivors,
-                                                                   .vector_length = vector_length_,
+                                                                   .sum = *sum,
                                                                    .encoding = plan_.encoding,
                                                                    .privacy = spec().privacy,
                                                                    .random = ports_.random,
@@ -138,7 +137,8 @@ void ActiveRound::AskRegistryToCommit() {
 }
 
 void ActiveRound::CleanUp() {
-  Work([self = shared_from_this(), abandoned = abandoned_] {
+  Work([self = shared_from_this(), abandoned = abandoned_, sum = sum_] {
+    if (sum != nullptr) sum->Close();
     Status removed = self->ports_.spool.RemoveRound(self->round_id_);
     if (!removed.ok()) {
       self->ports_.logger.Warn("spool not cleared", {{"round_id", self->round_id_}, {"error", removed.ToString()}});

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <utility>
 
-#include "aggregator/aggregation/masked_sum.h"
 #include "aggregator/privacy/gaussian.h"
 
 namespace edgefleet::rounds {
@@ -11,10 +10,14 @@ namespace {
 
 // The masked words are freed before the noise is drawn.
 Result<secagg::WeightedSum> UnmaskedSum(const AggregateInput& input) {
-  aggregation::MaskedSum sum(input.vector_length);
-  for (const auto& device : input.survivors) EF_RETURN_IF_ERROR(sum.Add(input.spool, {input.round_id, device}));
-  EF_RETURN_IF_ERROR(input.server.Unmask(sum.words(), input.pool));
-  return secagg::DecodeSum(sum.words(), static_cast<std::uint32_t>(input.survivors.size()), input.encoding);
+  EF_ASSIGN_OR_RETURN(const auto survivors, input.sum.Finish());
+  if (survivors.size() != input.server.survivors().size()) {
+    return Internal("SUM_MISMATCH", "the sum and the protocol do not hold the same updates");
+  }
+  EF_RETURN_IF_ERROR(input.server.Unmask(input.sum.words(), input.pool));
+  auto sum = secagg::DecodeSum(input.sum.words(), static_cast<std::uint32_t>(survivors.size()), input.encoding);
+  input.sum.Close();
+  return sum;
 }
 
 }  // namespace

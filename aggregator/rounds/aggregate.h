@@ -1,10 +1,9 @@
-// From masked updates in the spool to the average update: sum, unmask, add noise, divide.
+// From the sum of masked updates to the average update: unmask, add noise, divide.
 #pragma once
 
-#include <string>
 #include <vector>
 
-#include "aggregator/aggregation/update_spool.h"
+#include "aggregator/aggregation/running_sum.h"
 #include "aggregator/rounds/task.h"
 #include "base/executor.h"
 #include "base/random.h"
@@ -14,11 +13,8 @@
 namespace edgefleet::rounds {
 
 struct AggregateInput {
-  secagg::Server& server;  // can unmask
-  const aggregation::UpdateSpool& spool;
-  std::string round_id;
-  std::vector<std::string> survivors;  // device ids: those whose uploads the server was told of
-  std::uint64_t vector_length = 0;
+  secagg::Server& server;        // can unmask
+  aggregation::RunningSum& sum;  // of exactly the uploads that the server was told of; closed when it was read
   secagg::Encoding encoding;
   PrivacySpec privacy;
   RandomSource& random;  // cryptographically secure
@@ -30,7 +26,7 @@ struct Aggregate {
   std::uint64_t examples = 0;
 };
 
-// Blocks; holds two vectors of the model's size. Errors of aggregation::MaskedSum, secagg::Server::Unmask and
+// Blocks; holds two vectors of the model's size. Errors of aggregation::RunningSum::Finish, secagg::Server::Unmask and
 // secagg::DecodeSum.
 Result<Aggregate> AggregateUpdates(const AggregateInput& input);
 
