@@ -1,0 +1,149 @@
+// The mask engine and the packing of elements: rates, and how they compare with the bare key stream and with OpenSSL.
+#include <openssl/evp.h>
+
+#include <array>
+#include <memory>
+#include <thread>
+
+#include "base/random.h"
+#include "load_tests/secagg/section.h"
+#include "secagg/mask/engine.h"
+#include "secagg/mask/kernel.h"
+#include "secagg/mask/mask.h"
+#include "secagg/packing.h"
+
+namespace edgefleet::load_tests {
+namespace {
+
+using nlohmann::json;
+using secagg::MaskCipher;
+using secagg::MaskPath;
+using secagg::MaskSet;
+using secagg::MaskTerm;
+using Words = std::vector<std::uint32_t>;
+
+constexpr int kTurns = 25;
+constexpr std::size_t kClientMasks = 101;
+
+std::vector<MaskTerm> MakeTerms(std::size_t count) {
+  SeededRandom random(41);
+  std::vector<MaskTerm> terms;
+  for (std::size_t i = 0; i < count; ++i) {
+    terms.push_back({secagg::Secret::Random(random), i % 2 == 0 ? secagg::MaskSign::kAdd : secagg::MaskSign::kSubtract});
+  }
+  return terms;
+}
+
+double GigabytesPerSecond(std::size_t bytes, double seconds) { return static_cast<double>(bytes) / seconds / 1e9; }
+
+std::size_t VectorWords(const BenchSize& size) { return size.small ? 20'000 : 1 << 20; }
+
+// `bytes` of OpenSSL's counter mode, in a buffer that stays in the cache.
+class OpenSslStream {
+ public:
+  explicit OpenSslStream(MaskCipher cipher) : context_(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free) {
+    const std::array<unsigned char, 32> key{1};
+    const std::array<unsigned char, 16> counter{};
+    EVP_EncryptInit_ex(context_.get(), cipher == MaskCipher::kAes256Ctr ? EVP_aes_256_ctr() : EVP_aes_128_ctr(), nullptr,
+                       key.data(), counter.data());
+  }
+  void Run(std::size_t bytes) {
+    for (std::size_t done = 0; done < bytes; done += buffer_.size()) {
+      int written = 0;
+      EVP_EncryptUpdate(context_.get(), buffer_.data(), &written, buffer_.data(), static_cast<int>(buffer_.size()));
+    }
+  }
+
+ private:
+  const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context_;
+  std::vector<unsigned char> buffer_ = std::vector<unsigned char>(16 * 1024);
+};
+
+#ifdef __x86_64__
+// The fused pass over a whole vector, with its cache blocks, against the same kernel's bare key stream.
+void AddFusedRows(const BenchSize& size, MaskCipher cipher, const std::string& suffix, json& rows) {
+  if (!IsSupported(MaskPath::kVaes512)) return;
+  const std::vector<MaskTerm> terms = MakeTerms(8);
+  const MaskSet masks(terms, cipher, MaskPath::kVaes512);
+  const auto key_size = cipher == MaskCipher::kAes256Ctr ? secagg::AesKeySize::k256 : secagg::AesKeySize::k128;
+  secagg::AesSchedule schedule;
+  ExpandKeyAesNi(reinterpret_cast<const std::uint8_t*>(terms[0].key.bytes().data()), key_size, &schedule);
+  secagg::KernelScratch scratch;
+  Words words(VectorWords(size)), stream(secagg::kMaskBlockWords);
+  const std::size_t pieces = terms.size() * words.size() / stream.size();
+  const std::vector<double> best = BestSeconds(size, kTurns,
+                                               {[&] {
+                                                  for (std::size_t i = 0; i < pieces; ++i) {
+                                                    MaskVaes512(schedule, key_size, secagg::WordOp::kStore,
+                                                                i * stream.size() / 4, stream.data(), stream.size(), &scratch);
+                                                  }
+                                                },
+                                                [&] { masks.Apply(0, words); }});
+  const double stream_rate = GigabytesPerSecond(pieces * stream.size() * sizeof(std::uint32_t), best[0]);
+  const double fused_rate = GigabytesPerSecond(terms.size() * words.size() * sizeof(std::uint32_t), best[1]);
+  rows.push_back(Row("vaes_key_stream_" + suffix, stream_rate, "GB/s"));
+  rows.push_back(Row("vaes_fused_" + suffix, fused_rate, "GB/s"));
+  rows.push_back(RowAtLeast(size, "vaes_fused_share_of_key_stream_" + suffix, fused_rate / stream_rate, "", 0.90));
+}
+#endif
+
+// Masking without VAES against OpenSSL making as much key stream.
+void AddOpenSslRows(const BenchSize& size, MaskCipher cipher, const std::string& suffix, json& rows) {
+  const std::vector<MaskTerm> terms = MakeTerms(8);
+  const MaskSet portable(terms, cipher, MaskPath::kPortable);
+  const MaskSet aes_ni(terms, cipher, IsSupported(MaskPath::kAesNi) ? MaskPath::kAesNi : MaskPath::kPortable);
+  OpenSslStream open_ssl(cipher);
+  Words words(VectorWords(size));
+  const std::size_t bytes = terms.size() * words.size() * sizeof(std::uint32_t);
+  const std::vector<double> best = BestSeconds(
+      size, kTurns, {[&] { open_ssl.Run(bytes); }, [&] { aes_ni.Apply(0, words); }, [&] { portable.Apply(0, words); }});
+  rows.push_back(Row("openssl_key_stream_" + suffix, GigabytesPerSecond(bytes, best[0]), "GB/s"));
+  rows.push_back(RowAtMost(size, "no_vaes_time_over_openssl_" + suffix, best[1] / best[0], "", 1.20));
+  rows.push_back(Row("portable_time_over_openssl_" + suffix, best[2] / best[0], ""));
+}
+
+// A device's masks, on one core; and the server's, which shares the same pass between cores.
+void AddManyMasksRows(const BenchSize& size, MaskCipher cipher, const std::string& suffix, json& rows) {
+  const std::vector<MaskTerm> terms = MakeTerms(size.small ? 5 : kClientMasks);
+  Words words(VectorWords(size));
+  ThreadPool pool("bench", 1, 8);
+  const std::vector<double> best = BestSeconds(
+      size, kTurns, {[&] { MaskSet(terms, cipher).Apply(0, words); }, [&] { MaskSet(terms, cipher).Apply(words, &pool); }});
+  rows.push_back(RowAtMost(size, "client_mask_101_x_1M_" + suffix, best[0] * 1e3, "ms", 32));
+  if (std::thread::hardware_concurrency() < 2) return;
+  rows.push_back(RowAtLeast(size, "unmask_two_cores_over_one_" + suffix, best[0] / best[1], "", 1.85));
+}
+
+void AddPackingRows(const BenchSize& size, std::uint32_t bits, json& rows) {
+  Words words(VectorWords(size));
+  SeededRandom random(42);
+  random.Fill(std::as_writable_bytes(std::span(words)));
+  std::vector<std::byte> packed(secagg::PackedSize(words.size(), bits));
+  const std::vector<double> best =
+      BestSeconds(size, kTurns,
+                  {[&] { secagg::Pack(words, bits, packed); }, [&] { secagg::Unpack(packed, bits, words); },
+                   [&] { secagg::UnpackAdd(packed, bits, words); }});
+  const std::size_t bytes = words.size() * sizeof(std::uint32_t);
+  const std::string suffix = "_" + std::to_string(bits) + "_bits_of_words";
+  rows.push_back(Row("pack" + suffix, GigabytesPerSecond(bytes, best[0]), "GB/s"));
+  rows.push_back(Row("unpack" + suffix, GigabytesPerSecond(bytes, best[1]), "GB/s"));
+  rows.push_back(Row("unpack_add" + suffix, GigabytesPerSecond(bytes, best[2]), "GB/s"));
+}
+
+}  // namespace
+
+json MaskSection(const BenchSize& size) {
+  json rows = json::array();
+  for (const auto& [cipher, suffix] :
+       {std::pair{MaskCipher::kAes256Ctr, "aes256"}, std::pair{MaskCipher::kAes128Ctr, "aes128"}}) {
+#ifdef __x86_64__
+    AddFusedRows(size, cipher, suffix, rows);
+#endif
+    AddOpenSslRows(size, cipher, suffix, rows);
+    AddManyMasksRows(size, cipher, suffix, rows);
+  }
+  for (const std::uint32_t bits : {16, 21, 27}) AddPackingRows(size, bits, rows);
+  return rows;
+}
+
+}  // namespace edgefleet::load_tests
