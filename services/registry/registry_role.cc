@@ -8,8 +8,8 @@
 #include "registry/store/stores.h"
 #include "services/registry/handlers.h"
 #include "services/registry/origin_distribution.h"
-#include "services/registry/signing_key.h"
 #include "services/registry/toolchain.h"
+#include "services/runtime/signing_key.h"
 
 namespace edgefleet::services {
 namespace {
@@ -95,7 +95,7 @@ RegistryRole::~RegistryRole() { Stop(); }
 Status RegistryRole::RegisterServices(grpc::ServerBuilder& builder) {
   const Config& config = impl_->context.config;
   const std::filesystem::path folder = config.data_dir / "registry";
-  EF_ASSIGN_OR_RETURN(impl_->key, LoadSigningKey(config.registry.signing_key_file, config.data_dir));
+  EF_ASSIGN_OR_RETURN(impl_->key, LoadSigningKey(config.registry.signing_key_file, config.data_dir, "manifest"));
   EF_ASSIGN_OR_RETURN(impl_->artifacts, registry::ArtifactStore::Open(folder));
   EF_ASSIGN_OR_RETURN(impl_->store, OpenStore(config, folder));
   builder.RegisterService(&impl_->service);

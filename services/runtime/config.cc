@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::uint64_t kConfigBytesMax = 1 << 20;
 
-using Target = std::variant<std::string*, std::filesystem::path*, std::uint32_t*, std::int64_t*, double*>;
+using Paths = std::vector<std::filesystem::path>;
+using Target = std::variant<std::string*, std::filesystem::path*, Paths*, std::uint32_t*, std::int64_t*, double*>;
 
 struct Field {
   std::string_view key;
@@ -70,7 +71,9 @@ std::vector<Section> Describe(Config& c) {
       {"aggregator",
        {{"worker_threads", &c.aggregator.worker_threads, 1, 256},
         {"rounds_active_max", &c.aggregator.rounds_active_max, 1, 10'000},
-        {"lease_ms", &c.aggregator.lease_ms, 100, kDayMs}}},
+        {"lease_ms", &c.aggregator.lease_ms, 100, kDayMs},
+        {"enrolment_keys", &c.aggregator.enrolment_keys},
+        {"transcript_key", &c.aggregator.transcript_key}}},
       {"server",
        {{"handler_threads", &c.server.handler_threads, 1, 1024},
         {"handler_queue_max", &c.server.handler_queue_max, 1, 1'000'000},
@@ -129,6 +132,7 @@ struct Assign {
   // What was expected, or nullptr when the value fits the type.
   const char* operator()(std::string* out) const { return *out = text, nullptr; }
   const char* operator()(std::filesystem::path* out) const { return *out = text, nullptr; }
+  const char* operator()(Paths* out) const { return out->emplace_back(text), nullptr; }  // one more
   const char* operator()(std::uint32_t* out) const { return ParseNumber(text, *out) ? nullptr : "a whole number"; }
   const char* operator()(std::int64_t* out) const { return ParseNumber(text, *out) ? nullptr : "a whole number"; }
   const char* operator()(double* out) const { return ParseNumber(text, *out) ? nullptr : "a number"; }
@@ -150,7 +154,7 @@ Status CheckRange(std::string_view section, const Field& field) {
              NumberText(field.max));
 }
 
-Status LoadField(const YAML::Node& value, std::string_view section, const Field& field) {
+Status LoadValue(const YAML::Node& value, std::string_view section, const Field& field) {
   const std::string key = FullKey(section, field.key);
   if (!value.IsScalar()) return BadAt(value, key + " must be a single value");
   const std::string& text = value.Scalar();
@@ -160,6 +164,13 @@ Status LoadField(const YAML::Node& value, std::string_view section, const Field&
   }
   Status range = CheckRange(section, field);
   if (!range.ok()) return BadAt(value, range.message());
+  return OkStatus();
+}
+
+Status LoadField(const YAML::Node& value, std::string_view section, const Field& field) {
+  if (!std::holds_alternative<Paths*>(field.target)) return LoadValue(value, section, field);
+  if (!value.IsSequence()) return BadAt(value, FullKey(section, field.key) + " must be a list, such as [a, b]");
+  for (const auto& element : value) EF_RETURN_IF_ERROR(LoadValue(element, section, field));
   return OkStatus();
 }
 
@@ -241,6 +252,10 @@ void EmitValue(YAML::Emitter& out, const Field& field) {
           out << YAML::DoubleQuoted << (field.secret ? MaskSecrets(*value) : *value);
         } else if constexpr (std::is_same_v<T, std::filesystem::path>) {
           out << YAML::DoubleQuoted << value->string();
+        } else if constexpr (std::is_same_v<T, Paths>) {
+          out << YAML::Flow << YAML::BeginSeq;
+          for (const auto& path : *value) out << YAML::DoubleQuoted << path.string();
+          out << YAML::EndSeq;
         } else if constexpr (std::is_same_v<T, double>) {
           out << NumberText(*value);
         } else {

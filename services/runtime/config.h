@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -60,7 +61,10 @@ struct Config {
   struct Aggregator {
     std::uint32_t worker_threads = 2;
     std::uint32_t rounds_active_max = 64;
-    std::int64_t lease_ms = 15'000;  // of a task, across replicas
+    std::int64_t lease_ms = 15'000;                     // of a task, across replicas
+    std::vector<std::filesystem::path> enrolment_keys;  // Ed25519 public keys of authorities; active tasks need one
+    std::filesystem::path
+        transcript_key;  // Ed25519 seed, 64 hex digits; empty: data_dir/keys/transcript.key, made at first start
   } aggregator;
 
   struct Server {

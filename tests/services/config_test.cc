@@ -47,7 +47,8 @@ TEST_F(ConfigTest, ValuesOfEveryType) {
       "role: selector\n"
       "data_dir: \"/var/lib/with space\"\n"
       "listen: {grpc: '[::1]:0'}\n"
-      "selector:\n  retry_jitter: 0.5\n  presence_lifetime_ms: 1000\n  devices_max: 7\n");
+      "selector:\n  retry_jitter: 0.5\n  presence_lifetime_ms: 1000\n  devices_max: 7\n"
+      "aggregator: {enrolment_keys: [a.pub, '/b c.pub'], transcript_key: t.key}\n");
   ASSERT_TRUE(config.has_value()) << config.error().message();
   EXPECT_EQ(config->role, "selector");
   EXPECT_EQ(config->data_dir, "/var/lib/with space");
@@ -55,6 +56,8 @@ TEST_F(ConfigTest, ValuesOfEveryType) {
   EXPECT_EQ(config->selector.retry_jitter, 0.5);
   EXPECT_EQ(config->selector.presence_lifetime_ms, 1000);
   EXPECT_EQ(config->selector.devices_max, 7u);
+  EXPECT_THAT(config->aggregator.enrolment_keys, testing::ElementsAre("a.pub", "/b c.pub"));
+  EXPECT_EQ(config->aggregator.transcript_key, "t.key");
 }
 
 struct BadCase {
@@ -87,6 +90,8 @@ INSTANTIATE_TEST_SUITE_P(
                     BadCase{"selector: {retry_jitter: nan}\n", "line 1", "it must be from 0 to 0.99"},
                     BadCase{"server: {handler_threads: 0}\n", "line 1", "it must be from 1 to 1024"},
                     BadCase{"role: [all]\n", "line 1", "must be a single value"},
+                    BadCase{"aggregator: {enrolment_keys: a.pub}\n", "line 1", "must be a list"},
+                    BadCase{"aggregator: {enrolment_keys: [[a.pub]]}\n", "line 1", "must be a single value"},
                     BadCase{"server: 3\n", "line 1", "must be a section"},
                     BadCase{"server: [a]\n", "line 1", "must be a section"},
                     BadCase{"role: all\nrole: origin\n", "line 2", "stands here twice"},
@@ -116,6 +121,7 @@ TEST_F(ConfigTest, PrintedConfigurationReloadsToTheSame) {
   config.selector.retry_jitter = 0.1;
   config.registry.manifest_lifetime_s = 12345;
   config.postgres_url = "host=db dbname=fleet";
+  config.aggregator.enrolment_keys = {"/keys/\"a\".pub", "b.pub"};
   const std::string printed = PrintConfig(config);
   auto reloaded = Load(printed);
   ASSERT_TRUE(reloaded.has_value()) << reloaded.error().message();
@@ -123,6 +129,7 @@ TEST_F(ConfigTest, PrintedConfigurationReloadsToTheSame) {
   EXPECT_EQ(reloaded->data_dir, config.data_dir);
   EXPECT_EQ(reloaded->selector.retry_jitter, 0.1);
   EXPECT_EQ(reloaded->postgres_url, config.postgres_url);
+  EXPECT_EQ(reloaded->aggregator.enrolment_keys, config.aggregator.enrolment_keys);
 }
 
 TEST_F(ConfigTest, PrintingHidesPasswords) {

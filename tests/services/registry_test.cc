@@ -16,7 +16,7 @@
 #include "registry/store/stores.h"
 #include "services/registry/handlers.h"
 #include "services/registry/origin_distribution.h"
-#include "services/registry/signing_key.h"
+#include "services/runtime/signing_key.h"
 #include "tests/registry/fakes.h"
 #include "tests/support/temp_dir.h"
 
@@ -97,7 +97,7 @@ class MemoryOrigin final : public origin_pb::OriginService::Service {
 class RegistryServiceTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto key = LoadSigningKey("", folder_.path());
+    auto key = LoadSigningKey("", folder_.path(), "manifest");
     ASSERT_TRUE(key) << key.error().ToString();
     public_key_ = key->public_key();
     store_ = std::move(*registry::OpenSqliteStore(folder_.path() / "registry.db"));
@@ -509,16 +509,16 @@ TEST_F(RegistryServiceTest, TagsAndListsOverTheWire) {
 
 TEST(SigningKeyTest, IsMadeOnceSecretAndReadAgain) {
   const test::TempDir folder;
-  const auto first = LoadSigningKey("", folder.path());
+  const auto first = LoadSigningKey("", folder.path(), "manifest");
   ASSERT_TRUE(first) << first.error().ToString();
   const auto file = folder.path() / "keys" / "manifest.key";
   EXPECT_EQ(std::filesystem::status(file).permissions(),
             std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-  EXPECT_EQ(LoadSigningKey("", folder.path())->public_key(), first->public_key());
+  EXPECT_EQ(LoadSigningKey("", folder.path(), "manifest")->public_key(), first->public_key());
   EXPECT_EQ(ToString(*ReadFile(folder.path() / "keys" / "manifest.pub", 100)), HexEncode(first->public_key()) + "\n");
   ASSERT_TRUE(WriteFileAtomic(folder.path() / "other", AsBytes("not hex")).ok());
-  EXPECT_EQ(LoadSigningKey(folder.path() / "other", folder.path()).error().reason(), "BAD_KEY");
-  EXPECT_EQ(LoadSigningKey(folder.path() / "absent", folder.path()).error().reason(), "FILE_MISSING");
+  EXPECT_EQ(LoadSigningKey(folder.path() / "other", folder.path(), "manifest").error().reason(), "BAD_KEY");
+  EXPECT_EQ(LoadSigningKey(folder.path() / "absent", folder.path(), "manifest").error().reason(), "FILE_MISSING");
 }
 
 }  // namespace
