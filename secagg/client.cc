@@ -1,38 +1,36 @@
 #include "secagg/client.h"
 
+#include <utility>
+
 #include "secagg/client_states.h"
 
 namespace edgefleet::secagg {
+
+Client::Client(ClientOptions options, OneShotGuard& guard, RandomSource& random)
+    : state_(std::make_unique<ClientStart>(std::make_unique<ClientContext>(std::move(options), guard, random))) {}
+Client::~Client() = default;
+Client::Client(Client&&) noexcept = default;
+Client& Client::operator=(Client&&) noexcept = default;
+
 namespace {
 
 template <typename T>
 Result<T> Take(std::unique_ptr<ClientState>& state, Result<ClientState::Step<T>> step) {
   if (!step) return MakeError(std::move(step).error());
-  if (step->next != nullptr) state = std::move(step->next);
+  if (step->next) state = std::move(step->next);
   return std::move(step->answer);
 }
 
 }  // namespace
 
-Client::Client(std::string round_id, RandomSource& random)
-    : state_(std::make_unique<ClientStart>(std::move(round_id), random)) {}
-Client::~Client() = default;
-Client::Client(Client&&) noexcept = default;
-Client& Client::operator=(Client&&) noexcept = default;
-
 Result<KeyAdvert> Client::AdvertiseKeys() { return Take(state_, state_->AdvertiseKeys()); }
-
-Result<std::vector<SealedShares>> Client::ShareKeys(const RoundSetup& setup) { return Take(state_, state_->ShareKeys(setup)); }
-
-Status Client::Mask(std::span<const SealedShares> inbox, std::span<std::uint32_t> update) {
+Result<SharedKeys> Client::ShareKeys(const RoundSetup& setup) { return Take(state_, state_->ShareKeys(setup)); }
+Status Client::Mask(const Inbox& inbox, std::span<std::uint32_t> update) {
   EF_ASSIGN_OR_RETURN(state_, state_->Mask(inbox, update));
   return OkStatus();
 }
-
-Result<UnmaskAnswer> Client::Unmask(std::span<const std::uint32_t> survivors) {
-  return Take(state_, state_->Unmask(survivors));
-}
-
+Result<Confirmation> Client::Confirm(ByteView survivors) { return Take(state_, state_->Confirm(survivors)); }
+Result<UnmaskAnswer> Client::Unmask(const UnmaskRequest& request) { return Take(state_, state_->Unmask(request)); }
 std::string_view Client::state() const { return state_->name(); }
 
 }  // namespace edgefleet::secagg

@@ -1,59 +1,91 @@
-// A device's side of one secure aggregation (see secagg/messages.h for the protocol).
+// A device's side of one secure aggregation (messages: secagg/messages.h; protocol: docs/specs/secagg.md).
 //
-//   Client client(round_id, random);
-//   KeyAdvert advert = client.AdvertiseKeys();            // phase SELECTING
-//   sealed = client.ShareKeys(setup);                     // phase TRAINING
-//   client.Mask(inbox, words);                            // phase COLLECTING: words are now safe to upload
-//   answer = client.Unmask(survivors);                    // phase UNMASKING
+//   Client client(options, guard, random);
+//   KeyAdvert advert = client.AdvertiseKeys();
+//   SharedKeys shared = client.ShareKeys(setup);
+//   client.Mask(inbox, words);                       // words are now safe to upload
+//   Confirmation confirmation = client.Confirm(survivors);   // active variant only
+//   UnmaskAnswer answer = client.Unmask(request);
 //
-// No I/O, no clock. Not thread-safe. Secrets live only in this object and are wiped with it; a device that loses it has dropped
-// out. A refused message changes nothing. A message that the present state does not expect is FAILED_PRECONDITION
-// [WRONG_PHASE].
+// No I/O but the guard's, no clock. Not thread-safe. Secrets live only in this object and are wiped with it; a device that
+// loses it has dropped out, and the guard keeps it from coming back under other keys. A refused message changes nothing. A
+// message that the present state does not expect is FAILED_PRECONDITION [WRONG_PHASE].
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/crypto/crypto.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "secagg/guard.h"
+#include "secagg/identity.h"
 #include "secagg/messages.h"
 
 namespace edgefleet::secagg {
 
 class ClientState;
 
+// What a device insists on, whatever the server offers.
+struct ClientPolicy {
+  Adversary adversary = Adversary::kSemiHonest;       // kActive: refuses semi-honest rounds
+  double corrupt_fraction = 0.1;                      // of the members that may collude with the server
+  std::uint32_t members_min = 3;                      // smallest roster
+  std::uint32_t survivors_min = 2;                    // smallest sum
+  std::vector<crypto::Ed25519PublicKey> authorities;  // whose enrolment it trusts; needed in active rounds
+};
+
+struct ClientOptions {
+  std::string round_id;                          // 1 to kRoundIdSizeMax bytes
+  Adversary adversary = Adversary::kSemiHonest;  // of the round, as its plan says
+  ClientPolicy policy;
+  std::optional<DeviceIdentity> identity;  // needed in active rounds
+};
+
 class Client {
  public:
-  // `random` must be cryptographically secure (crypto::SecureRandom) and outlive the client. Every key is bound to `round_id`
-  // (1 to kRoundIdSizeMax bytes, otherwise AdvertiseKeys refuses with INVALID_ARGUMENT [BAD_ROUND_ID]).
-  Client(std::string round_id, RandomSource& random);
+  // `guard` and `random` (cryptographically secure outside of tests) outlive the client.
+  Client(ClientOptions options, OneShotGuard& guard, RandomSource& random);
   ~Client();
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
 
-  // Makes this round's keys. Again: the same advert.
+  // Makes this round's keys. Again: the same advert. INVALID_ARGUMENT [BAD_ROUND_ID]; FAILED_PRECONDITION [NO_IDENTITY] (active
+  // round, but no identity or no authority), [POLICY_REFUSES] (semi-honest round, but the policy demands the active variant),
+  // [ALREADY_SAID] (this device has advertised other keys in this round, before a restart).
   Result<KeyAdvert> AdvertiseKeys();
 
-  // Splits both secrets among the roster; one message for each other member. INVALID_ARGUMENT [BAD_ROSTER] for gaps, repeated
-  // or malformed keys, low-order points, or a roster that does not hold this device's own keys at its index; [UNSAFE_THRESHOLD]
-  // unless n/2 < threshold <= n and threshold >= 2.
-  Result<std::vector<SealedShares>> ShareKeys(const RoundSetup& setup);
+  // Checks the setup, splits both secrets among the neighbours and seals the shares. INVALID_ARGUMENT [BAD_SETUP] (out of
+  // range, not this device's round or keys, wrong roster digest), [BAD_ROSTER] (a neighbour's keys are malformed, repeated, of
+  // low order or not the device's own; wrong number), [BAD_SIGNATURE] (an advert is not signed by an enrolled identity, or an
+  // identity appears twice); FAILED_PRECONDITION [POLICY_REFUSES] (roster or sum too small), [UNSAFE_PARAMETERS] (CheckPrivacy
+  // with the policy's corrupt fraction and all the dropouts that survivors_min allows).
+  Result<SharedKeys> ShareKeys(const RoundSetup& setup);
 
-  // Opens what the others sent and masks `update` (vector_length words) in place with this device's self mask and one pairwise
-  // mask for each sender of the inbox. INVALID_ARGUMENT [BAD_INBOX] (foreign, repeated, misdirected), [BAD_SEALED_SHARES] (does
-  // not open: altered, swapped, of another round), [BAD_UPDATE] (length); FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than
-  // threshold members, this one included, have shared. On an error `update` is untouched.
-  Status Mask(std::span<const SealedShares> inbox, std::span<std::uint32_t> update);
+  // Opens what the neighbours sent and masks `update` (vector_length words below 2^element_bits) in place with this device's
+  // self mask and one pairwise mask for each sender; the result is again below 2^element_bits. Sealed shares that do not open
+  // are left out and complained about in the answer. INVALID_ARGUMENT [BAD_INBOX] (sizes), [BAD_UPDATE] (length or range);
+  // FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than t neighbours have shared or fewer than t shares opened. On an error
+  // `update` is untouched.
+  Status Mask(const Inbox& inbox, std::span<std::uint32_t> update);
 
-  // One share for every member that shared: of the self-mask seed for survivors, of the mask key for the others, never both.
-  // The same survivors again give the same answer; others are FAILED_PRECONDITION [CONTRADICTING_UNMASK]. INVALID_ARGUMENT
-  // [BAD_SURVIVORS] (unknown, repeated), FAILED_PRECONDITION [BELOW_THRESHOLD], [NOT_A_SURVIVOR] (this device is not listed).
-  Result<UnmaskAnswer> Unmask(std::span<const std::uint32_t> survivors);
+  // Active variant: signs the survivors, once; the same again gives the same signature. INVALID_ARGUMENT [BAD_SURVIVORS]
+  // (bitmap's size, a neighbour that did not share); FAILED_PRECONDITION [NOT_A_SURVIVOR] (this device is not among them),
+  // [TOO_FEW_SURVIVORS] (fewer than survivors_min, or fewer than t among the neighbours), [ALREADY_SAID] (other survivors
+  // before).
+  Result<Confirmation> Confirm(ByteView survivors);
 
-  // "start", "advertised", "shared", "masked", "answered".
+  // One share for every neighbour whose shares it holds: of the self-mask seed for survivors, of the mask key for the others,
+  // never both. The same survivors again give the same answer. Errors of Confirm; in the active variant also
+  // FAILED_PRECONDITION [UNCONFIRMED] with fewer than t valid signatures of neighbours, and [ALREADY_SAID] for survivors that
+  // it did not confirm.
+  Result<UnmaskAnswer> Unmask(const UnmaskRequest& request);
+
+  // "start", "advertised", "shared", "masked", "confirmed", "answered".
   std::string_view state() const;
 
  private:

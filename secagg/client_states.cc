@@ -1,184 +1,238 @@
 #include "secagg/client_states.h"
 
 #include <algorithm>
-#include <set>
+#include <string>
+#include <utility>
 
 #include "secagg/mask/mask.h"
+#include "secagg/packing.h"
 #include "secagg/shamir.h"
 
 namespace edgefleet::secagg {
 namespace {
 
-Error BelowThreshold(std::size_t have, std::uint32_t threshold, std::string_view what) {
-  return FailedPrecondition("BELOW_THRESHOLD", std::to_string(have) + " members " + std::string(what) + ", " +
-                                                   std::to_string(threshold) + " are needed; leave the round");
+Error BelowThreshold(std::size_t count, std::uint32_t threshold, const std::string& what) {
+  return FailedPrecondition("BELOW_THRESHOLD", "only " + std::to_string(count) + " neighbours " + what + ", the threshold is " +
+                                                   std::to_string(threshold) + "; leave the round");
+}
+
+Error AlreadySaid() {
+  return FailedPrecondition("ALREADY_SAID", "this device has spoken for other survivors before; it answers for one set only");
+}
+
+// What every set of survivors must be before this device says a word about it.
+Status CheckSurvivors(const Neighbourhood& hood, const HeldShares& held, ByteView survivors) {
+  if (!IsBitmapOf(survivors, hood.members)) {
+    return InvalidArgument("BAD_SURVIVORS", "the survivors are no bitmap over the roster; leave the round");
+  }
+  if (!TestBit(survivors, hood.index - 1)) {
+    return FailedPrecondition("NOT_A_SURVIVOR", "the sum does not hold this device's update; leave the round");
+  }
+  const std::size_t count = CountBits(survivors);
+  std::size_t near = 0;
+  for (std::size_t place = 0; place < hood.neighbours.size(); ++place) {
+    if (!TestBit(survivors, hood.neighbours[place] - 1)) continue;
+    if (!TestBit(held.senders, place)) {
+      return InvalidArgument("BAD_SURVIVORS", "a survivor among the neighbours has not shared keys; leave the round");
+    }
+    ++near;
+  }
+  if (count >= hood.survivors_min && near >= hood.threshold) return OkStatus();
+  return FailedPrecondition("TOO_FEW_SURVIVORS", std::to_string(count) + " survivors, " + std::to_string(near) +
+                                                     " of them neighbours, are fewer than the round allows; leave it");
+}
+
+// One share for each sender whose shares are held, of one kind; the others are wiped.
+UnmaskAnswer Reveal(const Neighbourhood& hood, HeldShares held, ByteView survivors) {
+  UnmaskAnswer answer{.survivors_digest = ToBytes(SurvivorsDigest(survivors)), .held = Bytes(BitmapSize(held.pairs.size()))};
+  std::size_t sender = 0;
+  for (std::size_t place = 0; place < hood.neighbours.size(); ++place) {
+    if (!TestBit(held.senders, place)) continue;
+    if (const auto& pair = held.pairs[sender]) {
+      SetBit(answer.held, sender);
+      const bool survived = TestBit(survivors, hood.neighbours[place] - 1);
+      const auto share = (survived ? pair->self_mask : pair->mask_key).bytes();
+      answer.shares.insert(answer.shares.end(), share.begin(), share.end());
+    }
+    ++sender;
+  }
+  return answer;
 }
 
 }  // namespace
 
 Error ClientState::Unexpected(std::string_view message) const {
   return FailedPrecondition("WRONG_PHASE",
-                            "a client in state '" + std::string(name()) + "' does not expect " + std::string(message));
+                            "a client that is '" + std::string(name()) + "' does not expect " + std::string(message));
 }
 Result<ClientState::Step<KeyAdvert>> ClientState::AdvertiseKeys() { return Unexpected("to advertise keys"); }
-Result<ClientState::Step<std::vector<SealedShares>>> ClientState::ShareKeys(const RoundSetup&) {
-  return Unexpected("a roster");
-}
-Result<std::unique_ptr<ClientState>> ClientState::Mask(std::span<const SealedShares>, std::span<std::uint32_t>) {
-  return Unexpected("sealed shares");
-}
-Result<ClientState::Step<UnmaskAnswer>> ClientState::Unmask(std::span<const std::uint32_t>) {
-  return Unexpected("an unmasking request");
-}
+Result<ClientState::Step<SharedKeys>> ClientState::ShareKeys(const RoundSetup&) { return Unexpected("a setup"); }
+ClientState::Next ClientState::Mask(const Inbox&, std::span<std::uint32_t>) { return Unexpected("an inbox"); }
+Result<ClientState::Step<Confirmation>> ClientState::Confirm(ByteView) { return Unexpected("survivors to confirm"); }
+Result<ClientState::Step<UnmaskAnswer>> ClientState::Unmask(const UnmaskRequest&) { return Unexpected("an unmasking request"); }
 
 Result<ClientState::Step<KeyAdvert>> ClientStart::AdvertiseKeys() {
-  if (round_id_.empty() || round_id_.size() > kRoundIdSizeMax) {
+  const ClientOptions& options = context().options;
+  if (options.round_id.empty() || options.round_id.size() > kRoundIdSizeMax) {
     return InvalidArgument("BAD_ROUND_ID", "a round id has 1 to " + std::to_string(kRoundIdSizeMax) + " bytes");
   }
-  auto next = std::make_unique<ClientAdvertised>(round_id_, random_);
-  KeyAdvert advert = next->advert();
+  if (options.policy.adversary == Adversary::kActive && !context().active()) {
+    return FailedPrecondition("POLICY_REFUSES", "this device takes part in rounds of the active variant only");
+  }
+  if (context().active() && (!options.identity || options.policy.authorities.empty())) {
+    return FailedPrecondition("NO_IDENTITY",
+                              "the active variant needs this device's certified identity and the enrolment authority's key");
+  }
+  KeyPair cipher = KeyPair::Generate(context().random);
+  KeyPair mask = KeyPair::Generate(context().random);
+  KeyAdvert advert{.cipher_public_key = cipher.public_key, .mask_public_key = mask.public_key};
+  if (context().active()) {
+    advert.identity_key = ToBytes(options.identity->key.public_key());
+    advert.certificate = ToBytes(options.identity->certificate);
+    advert.signature = ToBytes(SignAdvert(*options.identity, options.round_id, cipher.public_key, mask.public_key));
+  }
+  EF_RETURN_IF_ERROR(context().Bind(Statement::kAdvert, RosterDigest({&advert, 1})));
+  auto next = std::make_unique<ClientAdvertised>(TakeContext(), std::move(cipher), std::move(mask), advert);
   return Step<KeyAdvert>{std::move(advert), std::move(next)};
 }
 
-ClientAdvertised::ClientAdvertised(std::string round_id, RandomSource& random)
-    : round_id_(std::move(round_id)), random_(random), cipher_(KeyPair::Generate(random)), mask_(KeyPair::Generate(random)) {}
+Result<ClientState::Step<KeyAdvert>> ClientAdvertised::AdvertiseKeys() { return Step<KeyAdvert>{advert_, nullptr}; }
 
-Result<ClientState::Step<KeyAdvert>> ClientAdvertised::AdvertiseKeys() { return Step<KeyAdvert>{advert(), nullptr}; }
+Result<ClientState::Step<SharedKeys>> ClientAdvertised::ShareKeys(const RoundSetup& setup) {
+  EF_ASSIGN_OR_RETURN(Neighbourhood hood, CheckSetup(setup, context().options, advert_));
+  RandomSource& random = context().random;
+  ClientShared::Secrets secrets{.cipher_public_key = cipher_.public_key, .self_mask_seed = Secret::Random(random)};
+  const auto holders = static_cast<std::uint32_t>(hood.neighbours.size());
+  auto mask_key_shares = SplitSecret(mask_.secret, hood.threshold, holders, random);
+  auto self_mask_shares = SplitSecret(secrets.self_mask_seed, hood.threshold, holders, random);
 
-Status ClientAdvertised::CheckSetup(const RoundSetup& setup) const {
-  const std::size_t members = setup.roster.size();
-  if (members < 2 || members > kMembersMax || setup.index < 1 || setup.index > members || setup.vector_length < 2 ||
-      setup.vector_length > kVectorLengthMax) {
-    return InvalidArgument("BAD_ROSTER", "the roster has " + std::to_string(members) +
-                                             " members and gives this device the index " + std::to_string(setup.index) +
-                                             "; leave the round");
+  SharedKeys shared{.seed_commitment = ToBytes(SeedCommitment(secrets.self_mask_seed, hood.session, hood.index))};
+  shared.sealed.reserve(hood.neighbours.size() * kSealedSize);
+  for (std::size_t place = 0; place < hood.neighbours.size(); ++place) {
+    const KeyAdvert& peer = setup.neighbours[place];
+    const std::uint32_t index = hood.neighbours[place];
+    EF_ASSIGN_OR_RETURN(const Secret cipher_agreed, Agree(cipher_.secret, peer.cipher_public_key));
+    EF_ASSIGN_OR_RETURN(const Secret mask_agreed, Agree(mask_.secret, peer.mask_public_key));
+    const SharePair pair{std::move(mask_key_shares[place]), std::move(self_mask_shares[place])};
+    const MemberPair out{hood.round, hood.session, hood.index, index, cipher_.public_key, peer.cipher_public_key};
+    const MemberPair in{hood.round, hood.session, index, hood.index, peer.cipher_public_key, cipher_.public_key};
+    const MemberPair masks{hood.round, hood.session, hood.index, index, mask_.public_key, peer.mask_public_key};
+    const Bytes sealed = SealShares(SealKey(cipher_agreed, out), pair, out);
+    shared.sealed.insert(shared.sealed.end(), sealed.begin(), sealed.end());
+    secrets.cipher_public_keys.push_back(peer.cipher_public_key);
+    secrets.open_keys.push_back(SealKey(cipher_agreed, in));
+    secrets.mask_keys.push_back(PairwiseMaskKey(mask_agreed, masks));
   }
-  if (setup.threshold > members || setup.threshold < SafeThreshold(static_cast<std::uint32_t>(members), 2)) {
-    return InvalidArgument("UNSAFE_THRESHOLD", "a threshold of " + std::to_string(setup.threshold) + " of " +
-                                                   std::to_string(members) +
-                                                   " members does not protect updates; leave the round");
+  auto next = std::make_unique<ClientShared>(TakeContext(), std::move(hood), std::move(secrets));
+  return Step<SharedKeys>{std::move(shared), std::move(next)};
+}
+
+Status ClientShared::CheckInbox(const Inbox& inbox) const {
+  const std::size_t neighbours = neighbourhood_.neighbours.size();
+  if (!IsBitmapOf(inbox.senders, neighbours) || inbox.sealed.size() != CountBits(inbox.senders) * kSealedSize) {
+    return InvalidArgument("BAD_INBOX", "the inbox must hold " + std::to_string(kSealedSize) +
+                                            " bytes from each sender among the neighbours; leave the round");
   }
-  std::set<ByteView, decltype([](ByteView a, ByteView b) { return std::ranges::lexicographical_compare(a, b); })> keys;
-  for (std::size_t i = 0; i < members; ++i) {
-    const RosterMember& member = setup.roster[i];
-    if (member.index != i + 1 || !IsUsablePublicKey(member.cipher_public_key) || !IsUsablePublicKey(member.mask_public_key) ||
-        !keys.insert(member.cipher_public_key).second || !keys.insert(member.mask_public_key).second) {
-      return InvalidArgument("BAD_ROSTER",
-                             "entry " + std::to_string(i + 1) +
-                                 " of the roster has a wrong index, or a key that is no usable point or occurs twice; "
-                                 "leave the round");
-    }
-  }
-  const RosterMember& own = setup.roster[setup.index - 1];
-  if (own.cipher_public_key != cipher_.public_key || own.mask_public_key != mask_.public_key) {
-    return InvalidArgument("BAD_ROSTER", "the roster does not hold this device's keys at its index; leave the round");
-  }
+  const std::size_t senders = CountBits(inbox.senders);
+  if (senders < neighbourhood_.threshold) return BelowThreshold(senders, neighbourhood_.threshold, "have shared keys");
   return OkStatus();
 }
 
-Result<ClientState::Step<std::vector<SealedShares>>> ClientAdvertised::ShareKeys(const RoundSetup& setup) {
-  EF_RETURN_IF_ERROR(CheckSetup(setup));
-  const auto members = static_cast<std::uint32_t>(setup.roster.size());
-  const SessionId session = MakeSessionId(round_id_, setup.threshold, setup.vector_length, setup.roster);
-  const RoundDigest round = DigestOfRound(round_id_);
-  Secret seed = Secret::Random(random_);
-  std::vector<Secret> mask_key_shares = SplitSecret(mask_.secret, setup.threshold, members, random_);
-  std::vector<Secret> self_mask_shares = SplitSecret(seed, setup.threshold, members, random_);
-
-  std::vector<SealedShares> sealed;
-  sealed.reserve(members - 1);
-  SharePair own_shares;
-  for (const RosterMember& member : setup.roster) {
-    SharePair pair{std::move(mask_key_shares[member.index - 1]), std::move(self_mask_shares[member.index - 1])};
-    if (member.index == setup.index) {
-      own_shares = std::move(pair);
-      continue;
-    }
-    EF_ASSIGN_OR_RETURN(const Secret agreed, Agree(cipher_.secret, member.cipher_public_key));
-    const MemberPair way{round, session, setup.index, member.index, cipher_.public_key, member.cipher_public_key};
-    sealed.push_back({setup.index, member.index, SealShares(SealKey(agreed, way), pair, way)});
-  }
-  auto next = std::make_unique<ClientShared>(
-      setup, round, session,
-      ClientShared::Secrets{std::move(cipher_), std::move(mask_), std::move(seed), std::move(own_shares)});
-  return Step<std::vector<SealedShares>>{std::move(sealed), std::move(next)};
-}
-
-Status ClientShared::CheckInbox(std::span<const SealedShares> inbox) const {
-  std::vector<bool> seen(setup_.roster.size() + 1);
-  for (const SealedShares& message : inbox) {
-    if (message.sender < 1 || message.sender > setup_.roster.size() || message.sender == setup_.index ||
-        message.receiver != setup_.index || seen[message.sender]) {
-      return InvalidArgument("BAD_INBOX", "shares from member " + std::to_string(message.sender) + " to member " +
-                                              std::to_string(message.receiver) +
-                                              " do not belong here or came twice; leave the round");
-    }
-    seen[message.sender] = true;
-  }
-  if (inbox.size() + 1 < setup_.threshold) return BelowThreshold(inbox.size() + 1, setup_.threshold, "have shared keys");
-  return OkStatus();
-}
-
-Result<std::unique_ptr<ClientState>> ClientShared::Mask(std::span<const SealedShares> inbox, std::span<std::uint32_t> update) {
+ClientState::Next ClientShared::Mask(const Inbox& inbox, std::span<std::uint32_t> update) {
+  const SessionConfig& config = neighbourhood_.config;
   EF_RETURN_IF_ERROR(CheckInbox(inbox));
-  if (update.size() != setup_.vector_length) {
-    return InvalidArgument("BAD_UPDATE", "the update has " + std::to_string(update.size()) + " words, the round takes " +
-                                             std::to_string(setup_.vector_length));
+  const auto too_wide = [&](std::uint32_t word) { return (std::uint64_t{word} >> config.element_bits) != 0; };
+  if (update.size() != config.vector_length || std::ranges::any_of(update, too_wide)) {
+    return InvalidArgument("BAD_UPDATE", "an update of this round has " + std::to_string(config.vector_length) +
+                                             " elements of " + std::to_string(config.element_bits) + " bits");
   }
-  std::vector<ClientMasked::Held> held;
-  std::vector<MaskTerm> masks;
-  held.reserve(inbox.size() + 1);
-  masks.reserve(inbox.size() + 1);
-  for (const SealedShares& message : inbox) {
-    const RosterMember& sender = Member(message.sender);
-    EF_ASSIGN_OR_RETURN(const Secret cipher_agreed, Agree(secrets_.cipher.secret, sender.cipher_public_key));
-    const MemberPair way{round_, session_, sender.index, setup_.index, sender.cipher_public_key, secrets_.cipher.public_key};
-    EF_ASSIGN_OR_RETURN(SharePair shares, OpenShares(SealKey(cipher_agreed, way), message.ciphertext, way));
-    EF_ASSIGN_OR_RETURN(const Secret mask_agreed, Agree(secrets_.mask.secret, sender.mask_public_key));
-    held.push_back({sender.index, std::move(shares)});
-    const MemberPair pair{round_, session_, setup_.index, sender.index, secrets_.mask.public_key, sender.mask_public_key};
-    masks.push_back({PairwiseMaskKey(mask_agreed, pair), PairwiseSign(setup_.index, sender.index)});
+  HeldShares held{.senders = inbox.senders};
+  std::size_t opened = 0;
+  ByteView sealed = inbox.sealed;
+  for (std::size_t place = 0; place < neighbourhood_.neighbours.size(); ++place) {
+    if (!TestBit(inbox.senders, place)) continue;
+    const MemberPair members{neighbourhood_.round,
+                             neighbourhood_.session,
+                             neighbourhood_.neighbours[place],
+                             neighbourhood_.index,
+                             secrets_.cipher_public_keys[place],
+                             secrets_.cipher_public_key};
+    auto pair = OpenShares(secrets_.open_keys[place], sealed.first(kSealedSize), members);
+    sealed = sealed.subspan(kSealedSize);
+    opened += pair ? 1 : 0;
+    held.pairs.push_back(pair ? std::optional(std::move(*pair)) : std::nullopt);
   }
-  held.push_back({setup_.index, std::move(secrets_.own_shares)});
-  masks.push_back({SelfMaskKey(secrets_.self_mask_seed, session_, setup_.index), MaskSign::kAdd});
-  MaskSet(masks, MaskCipher::kAes256Ctr).Apply(0, update);
-  return std::make_unique<ClientMasked>(setup_.index, setup_.threshold, std::move(held));
+  if (opened < neighbourhood_.threshold) return BelowThreshold(opened, neighbourhood_.threshold, "sent shares that open");
+  ApplyMasks(inbox.senders, update);
+  return std::make_unique<ClientMasked>(TakeContext(), std::move(neighbourhood_), std::move(held));
 }
 
-Result<ClientState::Step<UnmaskAnswer>> ClientMasked::Unmask(std::span<const std::uint32_t> survivors) {
-  std::vector<std::uint32_t> sorted(survivors.begin(),
-                                    survivors.begin() + std::min<std::size_t>(survivors.size(), kMembersMax + 1));
-  std::ranges::sort(sorted);
-  const auto is_survivor = [&](std::uint32_t index) { return std::ranges::binary_search(sorted, index); };
-  const auto known =
-      static_cast<std::size_t>(std::ranges::count_if(held_, [&](const Held& h) { return is_survivor(h.owner); }));
-  if (known != survivors.size()) {
-    return InvalidArgument("BAD_SURVIVORS",
-                           "the list of survivors repeats members or names some that did not share keys; no share is given");
+void ClientShared::ApplyMasks(ByteView senders, std::span<std::uint32_t> update) {
+  std::vector<MaskTerm> terms;
+  terms.push_back({SelfMaskKey(secrets_.self_mask_seed, neighbourhood_.session, neighbourhood_.index), MaskSign::kAdd});
+  for (std::size_t place = 0; place < neighbourhood_.neighbours.size(); ++place) {
+    if (!TestBit(senders, place)) continue;
+    terms.push_back(
+        {std::move(secrets_.mask_keys[place]), PairwiseSign(neighbourhood_.index, neighbourhood_.neighbours[place])});
   }
-  if (!is_survivor(index_)) {
-    return FailedPrecondition("NOT_A_SURVIVOR", "this device's update is not in the sum, so it does not unmask it");
-  }
-  if (sorted.size() < threshold_) return BelowThreshold(sorted.size(), threshold_, "have sent an update");
+  MaskSet(terms, neighbourhood_.config.cipher).Apply(0, update);
+  TruncateWords(update, neighbourhood_.config.element_bits);
+}
 
-  UnmaskAnswer answer;
-  for (const Held& h : held_) {
-    const bool survived = is_survivor(h.owner);
-    const Secret& share = survived ? h.shares.self_mask : h.shares.mask_key;
-    (survived ? answer.self_mask_shares : answer.mask_key_shares).push_back({h.owner, ToBytes(share.bytes())});
-  }
-  auto next = std::make_unique<ClientAnswered>(std::move(sorted), answer);
+Result<ClientState::Step<Confirmation>> ClientMasked::Confirm(ByteView survivors) {
+  if (!context().active()) return Unexpected("survivors to confirm, in the semi-honest variant");
+  EF_RETURN_IF_ERROR(CheckSurvivors(neighbourhood_, held_, survivors));
+  const auto digest = SurvivorsDigest(survivors);
+  EF_RETURN_IF_ERROR(context().Bind(Statement::kSurvivors, digest));
+  Confirmation confirmation{ToBytes(SignSurvivors(*context().options.identity, neighbourhood_.session, survivors))};
+  auto next =
+      std::make_unique<ClientConfirmed>(TakeContext(), std::move(neighbourhood_), std::move(held_), digest, confirmation);
+  return Step<Confirmation>{std::move(confirmation), std::move(next)};
+}
+
+Result<ClientState::Step<UnmaskAnswer>> ClientMasked::Unmask(const UnmaskRequest& request) {
+  if (context().active()) return Unexpected("an unmasking request before it has confirmed the survivors");
+  EF_RETURN_IF_ERROR(CheckSurvivors(neighbourhood_, held_, request.survivors));
+  const auto digest = SurvivorsDigest(request.survivors);
+  EF_RETURN_IF_ERROR(context().Bind(Statement::kSurvivors, digest));
+  UnmaskAnswer answer = Reveal(neighbourhood_, std::move(held_), request.survivors);
+  auto next = std::make_unique<ClientAnswered>(TakeContext(), digest, answer);
   return Step<UnmaskAnswer>{std::move(answer), std::move(next)};
 }
 
-Result<ClientState::Step<UnmaskAnswer>> ClientAnswered::Unmask(std::span<const std::uint32_t> survivors) {
-  std::vector<std::uint32_t> sorted(survivors.begin(),
-                                    survivors.begin() + std::min<std::size_t>(survivors.size(), kMembersMax + 1));
-  std::ranges::sort(sorted);
-  if (sorted != survivors_) {
-    return FailedPrecondition("CONTRADICTING_UNMASK",
-                              "this device has answered for other survivors of this round; no share is given");
+Result<ClientState::Step<Confirmation>> ClientConfirmed::Confirm(ByteView survivors) {
+  if (SurvivorsDigest(survivors) != survivors_) return AlreadySaid();
+  return Step<Confirmation>{confirmation_, nullptr};
+}
+
+Status ClientConfirmed::CheckConfirmations(const UnmaskRequest& request) const {
+  const std::size_t neighbours = neighbourhood_.neighbours.size();
+  std::size_t valid = 0;
+  if (IsBitmapOf(request.signers, neighbours) && request.signatures.size() == CountBits(request.signers) * kSignatureSize) {
+    ByteView signatures = request.signatures;
+    for (std::size_t place = 0; place < neighbours; ++place) {
+      if (!TestBit(request.signers, place)) continue;
+      crypto::Ed25519PublicKey identity;
+      std::ranges::copy(std::span(neighbourhood_.identities).subspan(place * kKeySize, kKeySize), identity.begin());
+      valid += VerifySurvivors(identity, neighbourhood_.session, request.survivors, signatures.first(kSignatureSize)) ? 1 : 0;
+      signatures = signatures.subspan(kSignatureSize);
+    }
   }
+  if (valid >= neighbourhood_.threshold) return OkStatus();
+  return FailedPrecondition("UNCONFIRMED", std::to_string(valid) + " neighbours have validly signed these survivors, " +
+                                               std::to_string(neighbourhood_.threshold) + " are needed; leave the round");
+}
+
+Result<ClientState::Step<UnmaskAnswer>> ClientConfirmed::Unmask(const UnmaskRequest& request) {
+  if (SurvivorsDigest(request.survivors) != survivors_) return AlreadySaid();
+  EF_RETURN_IF_ERROR(CheckConfirmations(request));
+  UnmaskAnswer answer = Reveal(neighbourhood_, std::move(held_), request.survivors);
+  auto next = std::make_unique<ClientAnswered>(TakeContext(), survivors_, answer);
+  return Step<UnmaskAnswer>{std::move(answer), std::move(next)};
+}
+
+Result<ClientState::Step<UnmaskAnswer>> ClientAnswered::Unmask(const UnmaskRequest& request) {
+  if (SurvivorsDigest(request.survivors) != survivors_) return AlreadySaid();
   return Step<UnmaskAnswer>{answer_, nullptr};
 }
 

@@ -3,17 +3,30 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/random.h"
-#include "base/status.h"
+#include "secagg/client.h"
 #include "secagg/keys.h"
-#include "secagg/messages.h"
+#include "secagg/session.h"
 
 namespace edgefleet::secagg {
+
+// What stays the same in all states of one client; handed from state to state.
+struct ClientContext {
+  ClientContext(ClientOptions o, OneShotGuard& g, RandomSource& r) : options(std::move(o)), guard(g), random(r) {}
+  bool active() const { return options.adversary == Adversary::kActive; }
+  Status Bind(Statement statement, const crypto::Sha256Digest& content) const {
+    return guard.Bind(options.round_id, statement, content);
+  }
+
+  ClientOptions options;
+  OneShotGuard& guard;
+  RandomSource& random;
+};
 
 class ClientState {
  public:
@@ -22,102 +35,142 @@ class ClientState {
     T answer;
     std::unique_ptr<ClientState> next;
   };
+  using Next = Result<std::unique_ptr<ClientState>>;
 
+  explicit ClientState(std::unique_ptr<ClientContext> context) : context_(std::move(context)) {}
   virtual ~ClientState() = default;
   virtual std::string_view name() const = 0;
   virtual Result<Step<KeyAdvert>> AdvertiseKeys();
-  virtual Result<Step<std::vector<SealedShares>>> ShareKeys(const RoundSetup& setup);
-  virtual Result<std::unique_ptr<ClientState>> Mask(std::span<const SealedShares> inbox, std::span<std::uint32_t> update);
-  virtual Result<Step<UnmaskAnswer>> Unmask(std::span<const std::uint32_t> survivors);
+  virtual Result<Step<SharedKeys>> ShareKeys(const RoundSetup& setup);
+  virtual Next Mask(const Inbox& inbox, std::span<std::uint32_t> update);
+  virtual Result<Step<Confirmation>> Confirm(ByteView survivors);
+  virtual Result<Step<UnmaskAnswer>> Unmask(const UnmaskRequest& request);
+
+ protected:
+  Error Unexpected(std::string_view message) const;
+  const ClientContext& context() const { return *context_; }
+  std::unique_ptr<ClientContext> TakeContext() { return std::move(context_); }
 
  private:
-  Error Unexpected(std::string_view message) const;
+  std::unique_ptr<ClientContext> context_;
 };
 
 // Nothing has been made or sent.
 class ClientStart final : public ClientState {
  public:
-  ClientStart(std::string round_id, RandomSource& random) : round_id_(std::move(round_id)), random_(random) {}
+  using ClientState::ClientState;
   std::string_view name() const override { return "start"; }
   Result<Step<KeyAdvert>> AdvertiseKeys() override;
-
- private:
-  std::string round_id_;
-  RandomSource& random_;
 };
 
-// Has both key pairs; waits for the roster.
+// Has both key pairs; waits for the setup.
 class ClientAdvertised final : public ClientState {
  public:
-  ClientAdvertised(std::string round_id, RandomSource& random);
+  ClientAdvertised(std::unique_ptr<ClientContext> context, KeyPair cipher, KeyPair mask, KeyAdvert advert)
+      : ClientState(std::move(context)), cipher_(std::move(cipher)), mask_(std::move(mask)), advert_(std::move(advert)) {}
   std::string_view name() const override { return "advertised"; }
   Result<Step<KeyAdvert>> AdvertiseKeys() override;
-  Result<Step<std::vector<SealedShares>>> ShareKeys(const RoundSetup& setup) override;
-
-  KeyAdvert advert() const { return {cipher_.public_key, mask_.public_key}; }
+  Result<Step<SharedKeys>> ShareKeys(const RoundSetup& setup) override;
 
  private:
-  Status CheckSetup(const RoundSetup& setup) const;
-
-  std::string round_id_;
-  RandomSource& random_;
   KeyPair cipher_;
   KeyPair mask_;
+  KeyAdvert advert_;
 };
 
-// Has split its mask key and its self-mask seed; waits for the others' shares.
+// What a member keeps of the setup from sharing on.
+struct Neighbourhood {
+  SessionConfig config;
+  std::uint32_t members = 0;
+  std::uint32_t threshold = 0;
+  std::uint32_t survivors_min = 0;
+  RoundDigest round{};
+  SessionId session{};
+  std::uint32_t index = 0;                // own
+  std::vector<std::uint32_t> neighbours;  // ascending indices
+  Bytes identities;                       // active: of the neighbours, in order, kKeySize bytes each
+};
+
+// Has split its mask key and its self-mask seed; waits for the neighbours' shares.
 class ClientShared final : public ClientState {
  public:
   struct Secrets {
-    KeyPair cipher;
-    KeyPair mask;
+    Bytes cipher_public_key;                // own
+    std::vector<Bytes> cipher_public_keys;  // by neighbour
+    std::vector<Secret> open_keys;          // by neighbour: opens what it sealed for this member
+    std::vector<Secret> mask_keys;          // by neighbour: of the pairwise mask
     Secret self_mask_seed;
-    SharePair own_shares;
   };
-  ClientShared(const RoundSetup& setup, const RoundDigest& round, const SessionId& session, Secrets secrets)
-      : setup_(setup), round_(round), session_(session), secrets_(std::move(secrets)) {}
+  ClientShared(std::unique_ptr<ClientContext> context, Neighbourhood neighbourhood, Secrets secrets)
+      : ClientState(std::move(context)), neighbourhood_(std::move(neighbourhood)), secrets_(std::move(secrets)) {}
   std::string_view name() const override { return "shared"; }
-  Result<std::unique_ptr<ClientState>> Mask(std::span<const SealedShares> inbox, std::span<std::uint32_t> update) override;
+  Next Mask(const Inbox& inbox, std::span<std::uint32_t> update) override;
 
  private:
-  Status CheckInbox(std::span<const SealedShares> inbox) const;
-  const RosterMember& Member(std::uint32_t index) const { return setup_.roster[index - 1]; }
+  Status CheckInbox(const Inbox& inbox) const;
+  void ApplyMasks(ByteView senders, std::span<std::uint32_t> update);
 
-  RoundSetup setup_;
-  RoundDigest round_;
-  SessionId session_;
+  Neighbourhood neighbourhood_;
   Secrets secrets_;
 };
 
-// Has masked its update; its own secrets are gone, it holds one pair of shares for each member that shared.
+// The shares that a member holds of its neighbours' secrets.
+struct HeldShares {
+  Bytes senders;                                // bitmap over the neighbours: who has shared keys
+  std::vector<std::optional<SharePair>> pairs;  // of each sender; nothing where the sealed shares did not open
+};
+
+// Has masked its update; its own secrets are gone, it holds shares of the neighbours'.
 class ClientMasked final : public ClientState {
  public:
-  struct Held {
-    std::uint32_t owner;
-    SharePair shares;
-  };
-  ClientMasked(std::uint32_t index, std::uint32_t threshold, std::vector<Held> held)
-      : index_(index), threshold_(threshold), held_(std::move(held)) {}
+  ClientMasked(std::unique_ptr<ClientContext> context, Neighbourhood neighbourhood, HeldShares held)
+      : ClientState(std::move(context)), neighbourhood_(std::move(neighbourhood)), held_(std::move(held)) {}
   std::string_view name() const override { return "masked"; }
-  Result<Step<UnmaskAnswer>> Unmask(std::span<const std::uint32_t> survivors) override;
+  Result<Step<Confirmation>> Confirm(ByteView survivors) override;
+  Result<Step<UnmaskAnswer>> Unmask(const UnmaskRequest& request) override;
 
  private:
-  std::uint32_t index_;
-  std::uint32_t threshold_;
-  std::vector<Held> held_;
+  Neighbourhood neighbourhood_;
+  HeldShares held_;
 };
 
-// Has answered for one set of survivors and holds no other share; repeats that answer and gives no other.
+// Active variant: has signed one set of survivors and will reveal shares for that one only.
+class ClientConfirmed final : public ClientState {
+ public:
+  ClientConfirmed(std::unique_ptr<ClientContext> context, Neighbourhood neighbourhood, HeldShares held,
+                  const crypto::Sha256Digest& survivors, Confirmation confirmation)
+      : ClientState(std::move(context)),
+        neighbourhood_(std::move(neighbourhood)),
+        held_(std::move(held)),
+        survivors_(survivors),
+        confirmation_(std::move(confirmation)) {}
+  std::string_view name() const override { return "confirmed"; }
+  Result<Step<Confirmation>> Confirm(ByteView survivors) override;
+  Result<Step<UnmaskAnswer>> Unmask(const UnmaskRequest& request) override;
+
+ private:
+  Status CheckConfirmations(const UnmaskRequest& request) const;
+
+  Neighbourhood neighbourhood_;
+  HeldShares held_;
+  crypto::Sha256Digest survivors_;
+  Confirmation confirmation_;
+};
+
+// Has answered for one set of survivors and holds no share any more; repeats that answer and gives no other.
 class ClientAnswered final : public ClientState {
  public:
-  ClientAnswered(std::vector<std::uint32_t> survivors, UnmaskAnswer answer)
-      : survivors_(std::move(survivors)), answer_(std::move(answer)) {}
+  ClientAnswered(std::unique_ptr<ClientContext> context, const crypto::Sha256Digest& survivors, UnmaskAnswer answer)
+      : ClientState(std::move(context)), survivors_(survivors), answer_(std::move(answer)) {}
   std::string_view name() const override { return "answered"; }
-  Result<Step<UnmaskAnswer>> Unmask(std::span<const std::uint32_t> survivors) override;
+  Result<Step<UnmaskAnswer>> Unmask(const UnmaskRequest& request) override;
 
  private:
-  std::vector<std::uint32_t> survivors_;  // ascending
+  crypto::Sha256Digest survivors_;
   UnmaskAnswer answer_;
 };
+
+// The checks of a setup that need no secret (client_setup.cc). On success: the neighbourhood it describes.
+Result<Neighbourhood> CheckSetup(const RoundSetup& setup, const ClientOptions& options, const KeyAdvert& own);
 
 }  // namespace edgefleet::secagg

@@ -142,23 +142,6 @@ void HkdfSha256(ByteView salt, ByteView key_material, ByteView info, std::span<s
   sodium_memzero(block.data(), block.size());
 }
 
-SessionId MakeSessionId(std::string_view round_id, std::uint32_t threshold, std::uint64_t vector_length,
-                        std::span<const RosterMember> roster) {
-  Bytes text;
-  AppendText(text, "edgefleet/secagg/v1/session");
-  AppendInteger(text, round_id.size());
-  AppendText(text, round_id);
-  AppendInteger(text, threshold);
-  AppendInteger(text, vector_length);
-  AppendInteger(text, roster.size());
-  for (const RosterMember& member : roster) {
-    AppendInteger(text, member.index);
-    text.insert(text.end(), member.cipher_public_key.begin(), member.cipher_public_key.end());
-    text.insert(text.end(), member.mask_public_key.begin(), member.mask_public_key.end());
-  }
-  return crypto::Sha256(text);
-}
-
 RoundDigest DigestOfRound(std::string_view round_id) {
   Bytes text;
   AppendText(text, "edgefleet/secagg/v1/round");

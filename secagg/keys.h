@@ -57,11 +57,8 @@ Result<Secret> Agree(const Secret& secret, ByteView peer_public_key);
 // RFC 5869; out.size() at most 255 * 32.
 void HkdfSha256(ByteView salt, ByteView key_material, ByteView info, std::span<std::byte> out);
 
-// What all keys of one aggregation are bound to: a digest of round id, threshold, vector length and roster. Members that were
-// told different rosters get different keys, and nothing between them opens.
+// What all keys of one aggregation are bound to (secagg/session.h).
 using SessionId = std::array<std::byte, 32>;
-SessionId MakeSessionId(std::string_view round_id, std::uint32_t threshold, std::uint64_t vector_length,
-                        std::span<const RosterMember> roster);
 
 // What stands for a round's id in keys and signatures: a labelled SHA-256 of it.
 using RoundDigest = std::array<std::byte, 32>;

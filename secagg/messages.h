@@ -1,7 +1,11 @@
-// The messages of the secure-aggregation protocol (Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving
-// Machine Learning", figure 4; semi-honest, complete graph), as plain structs. They mirror
-// proto/edgefleet/rounds/v1/rounds.proto; whoever moves them over a wire converts. Fields hold what came from outside: every
-// length and index is checked by the state that receives the message.
+// The messages of the secure-aggregation protocol, as plain structs: Bonawitz et al. 2017 ("Practical Secure Aggregation for
+// Privacy-Preserving Machine Learning") with double masking on the random k-regular Harary graph of Bell et al. 2020 ("Secure
+// Single-Server Aggregation with (Poly)Logarithmic Overhead", SecAgg+). docs/specs/secagg.md has the whole protocol. They
+// mirror proto/edgefleet/rounds/v1/rounds.proto; whoever moves them over a wire converts. Fields hold what came from outside:
+// every length and index is checked by the state that receives the message.
+//
+// Members have indices 1 to n, in the order of their adverts. Everything that lists neighbours lists them by ascending index. A
+// bitmap has bit i (0 the lowest of the first byte) for the i-th of its things; the bits after the last one are zero.
 #pragma once
 
 #include <cstdint>
@@ -9,64 +13,107 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "secagg/mask/cipher.h"
+#include "secagg/parameters.h"
 
 namespace edgefleet::secagg {
 
-inline constexpr std::uint32_t kMembersMax = 4096;
-inline constexpr std::uint32_t kModulusBits = 32;
-inline constexpr std::size_t kKeySize = 32;                      // an X25519 key, public or secret, and a mask seed
+inline constexpr std::uint32_t kMembersMax = 16'384;
+inline constexpr std::size_t kKeySize = 32;                      // an X25519 or Ed25519 key, public or secret, and a mask seed
 inline constexpr std::size_t kShareSize = 32;                    // a Shamir share of one 32-byte secret
-inline constexpr std::size_t kSealedSize = 2 * kShareSize + 16;  // ChaCha20-Poly1305: two shares, tag
+inline constexpr std::size_t kSealedSize = 2 * kShareSize + 16;  // two shares and the tag
+inline constexpr std::size_t kDigestSize = 32;
+inline constexpr std::size_t kSignatureSize = 64;
 inline constexpr std::uint64_t kVectorLengthMax = 1ULL << 32;
+inline constexpr std::uint32_t kElementBitsMax = 32;
 inline constexpr std::size_t kRoundIdSizeMax = 256;
 
-// Round 0, device to server: fresh X25519 public keys, kKeySize bytes each.
+// What a round is before it has members.
+struct SessionConfig {
+  std::string round_id;  // 1 to kRoundIdSizeMax bytes, never used twice
+  Adversary adversary = Adversary::kSemiHonest;
+  MaskCipher cipher = MaskCipher::kAes256Ctr;
+  std::uint64_t vector_length = 0;  // elements of an update: 1 to kVectorLengthMax - 1
+  std::uint32_t element_bits = 0;   // sums are taken modulo 2^element_bits: 1 to 32
+  bool operator==(const SessionConfig&) const = default;
+};
+
+// Device to server: fresh X25519 public keys. In the active variant signed by the device's identity, which an enrolment
+// authority has certified (secagg/identity.h); otherwise the last three are empty.
 struct KeyAdvert {
   Bytes cipher_public_key;  // seals the shares
   Bytes mask_public_key;    // agrees on pairwise masks
+  Bytes identity_key;
+  Bytes certificate;
+  Bytes signature;
   bool operator==(const KeyAdvert&) const = default;
 };
 
-struct RosterMember {
-  std::uint32_t index = 0;  // 1 to n: the member's Shamir abscissa
-  Bytes cipher_public_key;
-  Bytes mask_public_key;
-  bool operator==(const RosterMember&) const = default;
-};
-
-// Round 1, server to device: who takes part. `roster` lists the members in order of their indices 1, 2, ... n.
+// Server to device: who takes part. The graph and every key of the session follow from these fields (secagg/session.h).
 struct RoundSetup {
-  std::uint32_t index = 0;  // of the receiving device
-  std::uint32_t threshold = 0;
-  std::uint64_t vector_length = 0;  // words in an update: parameters + 1
-  std::vector<RosterMember> roster;
+  SessionConfig config;
+  std::uint32_t members = 0;          // n
+  GraphParameters graph;              // degree k and threshold t
+  std::uint32_t survivors_min = 0;    // a sum of fewer updates is never unmasked
+  Bytes server_nonce;                 // kDigestSize: the server's part of the session id
+  Bytes roster_digest;                // kDigestSize: of all adverts, the devices' part of the session id
+  std::uint32_t index = 0;            // of the receiving device
+  Bytes identities;                   // active: all members' identity keys in order of their indices; otherwise empty
+  std::vector<KeyAdvert> neighbours;  // of the receiving device, k of them; identity_key empty: it is in `identities`
 };
 
-// Rounds 1 and 2: `sender`'s two shares for `receiver`, which the server can only pass on. kSealedSize bytes.
-struct SealedShares {
-  std::uint32_t sender = 0;
-  std::uint32_t receiver = 0;
-  Bytes ciphertext;
-  bool operator==(const SealedShares&) const = default;
+// Device to server: for each neighbour its two shares, sealed, in one piece of k * kSealedSize bytes.
+struct SharedKeys {
+  Bytes seed_commitment;  // kDigestSize: of this device's self-mask seed
+  Bytes sealed;
 };
 
-// Round 4: one share, kShareSize bytes, of a secret of member `owner`.
-struct RevealedShare {
-  std::uint32_t owner = 0;
-  Bytes share;
-  bool operator==(const RevealedShare&) const = default;
+// Server to device: the sealed shares that the neighbours have for it.
+struct Inbox {
+  Bytes senders;  // bitmap over the neighbours: those that shared keys; the device masks with exactly these
+  Bytes sealed;   // kSealedSize bytes of each sender
 };
 
-// Round 4, device to server: for each member that shared keys exactly one share.
+// Device to server, active variant: its signature over the session and the survivors.
+struct Confirmation {
+  Bytes signature;
+};
+
+// Server to device: reveal shares for the sum of these survivors.
+struct UnmaskRequest {
+  Bytes survivors;   // bitmap over all members
+  Bytes signers;     // active: bitmap over the neighbours whose confirmations of the same survivors follow; otherwise empty
+  Bytes signatures;  // kSignatureSize bytes of each signer
+};
+
+// Device to server: for each sender of the inbox whose sealed shares opened, one share: of its self-mask seed if it survived,
+// of its mask key if it did not.
 struct UnmaskAnswer {
-  std::vector<RevealedShare> self_mask_shares;  // of members whose update is in the sum
-  std::vector<RevealedShare> mask_key_shares;   // of members that shared keys and sent no update
-  bool operator==(const UnmaskAnswer&) const = default;
+  Bytes survivors_digest;  // SHA-256 of the bitmap that this answers
+  Bytes held;              // bitmap over the senders of the inbox; a missing one is a complaint about what it sent
+  Bytes shares;            // kShareSize bytes of each that is held
 };
 
-// The least threshold that is safe for n members and, where it can be, no smaller than `participants_min`:
-// max(floor(n/2) + 1, min(participants_min, n)). With t > n/2 a server that tells different devices different survivors cannot
-// gather t shares of both kinds for one member; clients and servers refuse anything lower.
-std::uint32_t SafeThreshold(std::uint32_t members, std::uint32_t participants_min);
+// A member whose message did not fit what it had committed to.
+struct Blame {
+  std::uint32_t owner = 0;      // whose secret the share is of
+  std::uint32_t responder = 0;  // who revealed a share that does not lie on the owner's polynomial, or complained about it
+  enum class Kind : std::uint8_t {
+    kBadShare = 1,   // dropped: `responder` revealed a wrong share
+    kComplaint = 2,  // `responder` says that what `owner` sent it did not open
+    kBadDealer = 3,  // no t shares give the secret that `owner` committed to (responder 0)
+  } kind = Kind::kBadShare;
+  bool operator==(const Blame&) const = default;
+};
+
+// Bitmaps.
+inline std::size_t BitmapSize(std::size_t things) { return (things + 7) / 8; }
+inline bool TestBit(ByteView bitmap, std::size_t place) {
+  return ((bitmap[place / 8] >> (place % 8)) & std::byte{1}) != std::byte{0};
+}
+inline void SetBit(Bytes& bitmap, std::size_t place) { bitmap[place / 8] |= std::byte{1} << (place % 8); }
+std::size_t CountBits(ByteView bitmap);
+// Whether it has the size for `things` and no bit beyond them.
+bool IsBitmapOf(ByteView bitmap, std::size_t things);
 
 }  // namespace edgefleet::secagg

@@ -1,18 +1,19 @@
-// The server's side of one secure aggregation (see secagg/messages.h). It holds keys, sealed shares and revealed shares, never
-// an update: the caller sums the masked updates of the survivors modulo 2^32 and hands the sum to Unmask().
+// The server's side of one secure aggregation (messages: secagg/messages.h; protocol: docs/specs/secagg.md). It holds keys,
+// sealed shares and revealed shares, never an update: the caller sums the survivors' masked updates and hands the sum to
+// Unmask().
 //
 //   Server server(options);
-//   index = server.AddAdvert(advert);  ... server.CloseRoster(threshold);           // SELECTING
-//   server.AddShares(index, sealed);   ... server.CloseSharing();                   // TRAINING: Setup(index) tells each device
-//   server.AddUpload(index);           ... server.CloseUploads();                   // COLLECTING: Inbox(index) goes to each
-//   device server.AddAnswer(index, answer);   ... server.Unmask(sum, pool);                // UNMASKING: survivors() goes to
-//   each survivor
+//   index = server.AddAdvert(advert);     ... server.CloseRoster(graph, survivors_min);  // then Setup(index) tells each device
+//   server.AddShares(index, shared);      ... server.CloseSharing();          // then Inbox(index)
+//   server.AddUpload(index);              ... server.CloseUploads();          // then survivors()
+//   server.AddConfirmation(index, c);     ... server.CloseConfirmations();    // active variant only
+//   server.AddAnswer(index, answer);      ... server.Unmask(sum, pool);       // Request(index) goes to each survivor
 //
 // No I/O, no clock, no randomness: a server that is given the same calls again is in the same state, so a round can be replayed
 // after a restart. Not thread-safe. A refused message changes nothing. A message that the present state does not expect is
 // FAILED_PRECONDITION [WRONG_PHASE]; a repeated identical message succeeds, a different one is ALREADY_EXISTS
-// [ALREADY_SUBMITTED]. Memory: n(n-1) * kSealedSize bytes of sealed shares, then at most threshold * n * kShareSize of revealed
-// ones.
+// [ALREADY_SUBMITTED]; an index beyond the roster is NOT_FOUND [NOT_A_MEMBER]. Memory: O(n k): n * k * kSealedSize bytes of
+// sealed shares, then at most n * k * kShareSize of revealed ones.
 #pragma once
 
 #include <memory>
@@ -21,18 +22,22 @@
 #include <string_view>
 #include <vector>
 
+#include "base/crypto/crypto.h"
 #include "base/executor.h"
 #include "base/status.h"
+#include "secagg/keys.h"
 #include "secagg/messages.h"
 
 namespace edgefleet::secagg {
 
 class ServerState;
+struct Ledger;
 
 struct ServerOptions {
-  std::string round_id;                     // 1 to kRoundIdSizeMax bytes
-  std::uint64_t vector_length = 0;          // words: 2 to kVectorLengthMax
-  std::uint32_t members_max = kMembersMax;  // 2 to kMembersMax
+  SessionConfig config;
+  Bytes server_nonce;                                 // kDigestSize fresh random bytes
+  std::uint32_t members_max = kMembersMax;            // 2 to kMembersMax
+  std::vector<crypto::Ed25519PublicKey> authorities;  // active: whose enrolment counts; at least one
 };
 
 class Server {
@@ -44,49 +49,68 @@ class Server {
   Server& operator=(Server&&) noexcept;
 
   // The new member's index: 1, 2, ... in the order of calls. INVALID_ARGUMENT [BAD_KEY] (length, low-order point),
-  // ALREADY_EXISTS [DUPLICATE_KEY], RESOURCE_EXHAUSTED [ROSTER_FULL].
+  // [BAD_SIGNATURE] (active: not signed by an enrolled identity), ALREADY_EXISTS [DUPLICATE_KEY] (a key or identity that
+  // another member has), RESOURCE_EXHAUSTED [ROSTER_FULL].
   Result<std::uint32_t> AddAdvert(const KeyAdvert& advert);
-  // FAILED_PRECONDITION [BELOW_THRESHOLD] with fewer members than threshold; INVALID_ARGUMENT [UNSAFE_THRESHOLD] unless
-  // n/2 < threshold and threshold >= 2 (see SafeThreshold).
-  Status CloseRoster(std::uint32_t threshold);
-  // What member `index` gets. NOT_FOUND [NOT_A_MEMBER]. From CloseRoster on.
+  // Fixes n and the graph. INVALID_ARGUMENT [BAD_SETUP] for parameters that make no graph; FAILED_PRECONDITION
+  // [BELOW_THRESHOLD] with fewer than survivors_min members.
+  Status CloseRoster(const GraphParameters& graph, std::uint32_t survivors_min);
+  // What member `index` gets. From CloseRoster on.
   Result<RoundSetup> Setup(std::uint32_t index) const;
 
-  // Exactly one message for each other member, else INVALID_ARGUMENT [BAD_SHARES]; NOT_FOUND [NOT_A_MEMBER].
-  Status AddShares(std::uint32_t sender, std::span<const SealedShares> shares);
+  // INVALID_ARGUMENT [BAD_SHARES] (sizes).
+  Status AddShares(std::uint32_t sender, const SharedKeys& shared);
   std::uint32_t shared_count() const;
-  // FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than threshold members have shared.
+  // Fixes the sharers: the largest set of members that shared in which each has at least t neighbours of the set. (One that
+  // shared and is not in it has dropped out.) FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than survivors_min are left.
   Status CloseSharing();
-  // The messages for `receiver` from all that shared; NOT_FOUND [NOT_A_MEMBER], FAILED_PRECONDITION [DID_NOT_SHARE]. From
-  // CloseSharing on.
-  Result<std::vector<SealedShares>> Inbox(std::uint32_t receiver) const;
+  // FAILED_PRECONDITION [DID_NOT_SHARE]. From CloseSharing on.
+  Result<Inbox> InboxOf(std::uint32_t receiver) const;
 
-  // Member `index` is in the sum. NOT_FOUND [NOT_A_MEMBER], FAILED_PRECONDITION [DID_NOT_SHARE].
+  // Member `index` is in the sum. FAILED_PRECONDITION [DID_NOT_SHARE].
   Status AddUpload(std::uint32_t index);
-  // FAILED_PRECONDITION [BELOW_THRESHOLD] with fewer than threshold uploads.
+  // Fixes the survivors. FAILED_PRECONDITION [BELOW_THRESHOLD] with fewer than survivors_min uploads, or when some sharer has
+  // fewer than t survivors among its neighbours, so that its masks could not be removed.
   Status CloseUploads();
+  bool CanCloseUploads() const;
+  bool IsSharer(std::uint32_t index) const;
   // Ascending indices. From AddUpload on.
   const std::vector<std::uint32_t>& survivors() const;
-  // Members that shared keys and are not survivors, ascending: their masks must be removed. From CloseUploads on.
+  // Sharers that are not survivors, ascending: their masks must be removed. From CloseUploads on.
   const std::vector<std::uint32_t>& dropped() const;
+  // The bitmap over all members that survivors confirm. From CloseUploads on.
+  Result<Bytes> SurvivorBitmap() const;
 
-  // Exactly one share of the right kind for each member that shared, else INVALID_ARGUMENT [BAD_ANSWER]; NOT_FOUND
-  // [NOT_A_MEMBER], FAILED_PRECONDITION [NOT_A_SURVIVOR]. Answers beyond the threshold are acknowledged and not kept.
+  // Active variant. INVALID_ARGUMENT [BAD_SIGNATURE], FAILED_PRECONDITION [NOT_A_SURVIVOR].
+  Status AddConfirmation(std::uint32_t index, const Confirmation& confirmation);
+  std::uint32_t confirmation_count() const;
+  // Whether CloseConfirmations would succeed.
+  bool CanCloseConfirmations() const;
+  // FAILED_PRECONDITION [BELOW_THRESHOLD] unless the survivors that have t confirming neighbours are, for every sharer, at
+  // least t of its neighbours.
+  Status CloseConfirmations();
+  // FAILED_PRECONDITION [NOT_A_SURVIVOR]; [UNCONFIRMED] for a survivor without t confirming neighbours, which cannot answer.
+  Result<UnmaskRequest> Request(std::uint32_t index) const;
+
+  // INVALID_ARGUMENT [BAD_ANSWER] (sizes, other survivors), FAILED_PRECONDITION [NOT_A_SURVIVOR].
   Status AddAnswer(std::uint32_t index, const UnmaskAnswer& answer);
   std::uint32_t answer_count() const;
+  // Whether every secret that is needed has t shares. More answers than that let wrong shares be found and left out.
   bool CanUnmask() const;
 
   // `sum`: vector_length words, the sum modulo 2^32 of the survivors' masked updates; becomes, in place, the sum of their plain
-  // updates. Works in blocks; extra memory is O(n + survivors * dropped). `pool` may be null; the calling thread works along,
-  // so it may be one of the pool's. FAILED_PRECONDITION [BELOW_THRESHOLD] with fewer than threshold answers; DATA_LOSS
-  // [BAD_MASK_KEY] when the shares of a dropped member's key do not give the key it advertised; INVALID_ARGUMENT [BAD_SUM]
-  // (length). On an error `sum` is untouched.
+  // updates modulo 2^element_bits. Extra memory O(n k). `pool` may be null; the calling thread works along, so it may be one of
+  // the pool's. FAILED_PRECONDITION [BELOW_THRESHOLD]; DATA_LOSS [SHARES_BEYOND_REPAIR] when no t shares of a member give what
+  // it had advertised or committed to (see blames()); INVALID_ARGUMENT [BAD_SUM] (length). On an error `sum` is untouched.
   Status Unmask(std::span<std::uint32_t> sum, ThreadPool* pool);
+  // Who sent what was wrong, as far as it was found: complete after Unmask.
+  const std::vector<Blame>& blames() const;
 
   std::uint32_t member_count() const;
-  std::uint32_t threshold() const;  // 0 before CloseRoster
-  // "advertising", "sharing", "collecting", "unmasking", "done".
+  // "advertising", "sharing", "collecting", "confirming", "unmasking", "done".
   std::string_view state() const;
+  // All that the protocol remembers, for the transcript (secagg/server_states.h).
+  const Ledger& ledger() const;
 
  private:
   explicit Server(std::unique_ptr<ServerState> state);

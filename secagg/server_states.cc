@@ -1,223 +1,377 @@
 #include "secagg/server_states.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
+#include "secagg/session.h"
 #include "secagg/unmask.h"
 
 namespace edgefleet::secagg {
 namespace {
 
-Error BelowThreshold(std::size_t have, std::uint32_t threshold, std::string_view what) {
-  return FailedPrecondition("BELOW_THRESHOLD", std::to_string(have) + " members " + std::string(what) + ", " +
-                                                   std::to_string(threshold) + " are needed; the round cannot be unmasked");
+Error BelowThreshold(std::size_t count, std::size_t needed, const std::string& what) {
+  return FailedPrecondition("BELOW_THRESHOLD",
+                            std::to_string(count) + " " + what + ", " + std::to_string(needed) + " are needed");
+}
+Error AlreadySubmitted(std::uint32_t index, const std::string& what) {
+  return AlreadyExists("ALREADY_SUBMITTED", "member " + std::to_string(index) + " has sent other " + what + " before");
+}
+Error NotASurvivor(std::uint32_t index) {
+  return FailedPrecondition("NOT_A_SURVIVOR", "the update of member " + std::to_string(index) + " is not in the sum");
 }
 
-// The ciphertexts in order of receivers, in one piece; empty unless there is exactly one well-formed one for each other member.
-Bytes PackOutbox(std::uint32_t sender, std::span<const SealedShares> shares, std::uint32_t members) {
-  if (shares.size() != members - 1) return {};
-  Bytes outbox((members - 1) * kSealedSize);
-  std::vector<bool> seen(members + 1);
-  for (const SealedShares& message : shares) {
-    const std::uint32_t receiver = message.receiver;
-    if (message.sender != sender || receiver < 1 || receiver > members || receiver == sender || seen[receiver] ||
-        message.ciphertext.size() != kSealedSize) {
-      return {};
+// Leaves out members with fewer than t neighbours that are left, until all have enough.
+void KeepConnected(Ledger& ledger) {
+  std::vector<std::uint32_t> degrees(ledger.members());
+  std::vector<std::uint32_t> leaving;
+  for (std::uint32_t index = 1; index <= ledger.members(); ++index) {
+    for (const std::uint32_t n : ledger.NeighboursOf(index)) degrees[index - 1] += ledger.IsSharer(n) ? 1 : 0;
+    if (ledger.IsSharer(index) && degrees[index - 1] < ledger.parameters.threshold) leaving.push_back(index);
+  }
+  while (!leaving.empty()) {
+    const std::uint32_t index = leaving.back();
+    leaving.pop_back();
+    ledger.is_sharer[index - 1] = false;
+    for (const std::uint32_t n : ledger.NeighboursOf(index)) {
+      // Exactly when it falls below: once.
+      if (degrees[n - 1]-- == ledger.parameters.threshold && ledger.IsSharer(n)) leaving.push_back(n);
     }
-    seen[receiver] = true;
-    const std::size_t slot = receiver < sender ? receiver - 1 : receiver - 2;
-    std::ranges::copy(message.ciphertext, outbox.begin() + static_cast<std::ptrdiff_t>(slot * kSealedSize));
   }
-  return outbox;
 }
 
-// Takes `revealed` into `shares`, which is ordered like `sharers`; false unless each owner is in `owners` and comes once.
-bool PlaceShares(std::span<const RevealedShare> revealed, std::span<const std::uint32_t> owners,
-                 std::span<const std::uint32_t> sharers, std::span<Secret> shares, std::vector<bool>& seen) {
-  if (revealed.size() != owners.size()) return false;
-  for (const RevealedShare& share : revealed) {
-    if (!std::ranges::binary_search(owners, share.owner) || share.share.size() != kShareSize) return false;
-    const auto place = static_cast<std::size_t>(std::ranges::lower_bound(sharers, share.owner) - sharers.begin());
-    if (seen[place]) return false;
-    seen[place] = true;
-    shares[place] = Secret(std::span(share.share).first<kShareSize>());
-  }
-  return true;
+// Survivors that can prove to themselves that enough neighbours confirmed: only they will answer.
+bool CanAnswer(const Ledger& ledger, std::uint32_t index) {
+  if (!ledger.IsSurvivor(index)) return false;
+  if (!ledger.active()) return true;
+  if (ledger.confirmations[index - 1].empty()) return false;
+  const auto confirmed = [&](std::uint32_t n) { return !ledger.confirmations[n - 1].empty(); };
+  return std::ranges::count_if(ledger.NeighboursOf(index), confirmed) >= ledger.parameters.threshold;
 }
 
-// The same for the same shares in any order.
-crypto::Sha256Digest AnswerDigest(std::span<const Secret> shares) {
-  crypto::Sha256Stream hash;
-  for (const Secret& share : shares) hash.Update(share.bytes());
-  return hash.Finish();
+// Whether every needed secret has t holders among those that `answers` names.
+template <typename Predicate>
+Status CheckHolders(const Ledger& ledger, Predicate answers, const std::string& what) {
+  for (const std::uint32_t owner : ledger.sharers) {
+    if (!ledger.IsNeeded(owner)) continue;
+    const auto holders = std::ranges::count_if(ledger.NeighboursOf(owner), answers);
+    if (holders < ledger.parameters.threshold) {
+      return BelowThreshold(static_cast<std::size_t>(holders), ledger.parameters.threshold,
+                            "neighbours of member " + std::to_string(owner) + " " + what);
+    }
+  }
+  return OkStatus();
 }
 
 }  // namespace
 
-std::uint32_t Ledger::SharedCount() const {
-  return static_cast<std::uint32_t>(std::ranges::count_if(outboxes, [](const Bytes& outbox) { return !outbox.empty(); }));
+// --- what is remembered ---
+
+std::size_t Ledger::PlaceOf(std::uint32_t index, std::uint32_t neighbour) const {
+  const auto& all = NeighboursOf(index);
+  return static_cast<std::size_t>(std::ranges::lower_bound(all, neighbour) - all.begin());
 }
+
+std::vector<std::uint32_t> Ledger::Senders(std::uint32_t index) const {
+  std::vector<std::uint32_t> senders;
+  std::ranges::copy_if(NeighboursOf(index), std::back_inserter(senders), [this](std::uint32_t n) { return IsSharer(n); });
+  return senders;
+}
+
+bool Ledger::IsNeeded(std::uint32_t index) const {
+  return IsSurvivor(index) || std::ranges::any_of(NeighboursOf(index), [this](std::uint32_t n) { return IsSurvivor(n); });
+}
+
+RoundSetup Ledger::SetupWithoutMember() const {
+  RoundSetup setup{.config = options.config,
+                   .members = members(),
+                   .graph = parameters,
+                   .survivors_min = survivors_min,
+                   .server_nonce = options.server_nonce,
+                   .roster_digest = ToBytes(roster_digest)};
+  for (const KeyAdvert& advert : adverts) {
+    setup.identities.insert(setup.identities.end(), advert.identity_key.begin(), advert.identity_key.end());
+  }
+  return setup;
+}
+
+// --- the base: every message is unexpected ---
 
 Error ServerState::Unexpected(std::string_view message) const {
   return FailedPrecondition("WRONG_PHASE",
-                            "the aggregation in state '" + std::string(name()) + "' does not expect " + std::string(message));
+                            "a server that is '" + std::string(name()) + "' does not expect " + std::string(message));
 }
 
 Status ServerState::CheckMember(std::uint32_t index) const {
-  if (ledger_->IsMember(index)) return OkStatus();
-  return NotFound("NOT_A_MEMBER",
-                  "the roster of " + std::to_string(ledger_->roster.size()) + " has no member " + std::to_string(index));
+  if (index >= 1 && index <= ledger_->members()) return OkStatus();
+  return NotFound("NOT_A_MEMBER", "the round has no member " + std::to_string(index));
 }
 
 Result<std::uint32_t> ServerState::AddAdvert(const KeyAdvert&) { return Unexpected("a key advert"); }
-ServerState::Next ServerState::CloseRoster(std::uint32_t) { return Unexpected("the end of advertising"); }
-Result<RoundSetup> ServerState::Setup(std::uint32_t) const { return Unexpected("a request for the roster"); }
-Status ServerState::AddShares(std::uint32_t, std::span<const SealedShares>) { return Unexpected("sealed shares"); }
+ServerState::Next ServerState::CloseRoster(const GraphParameters&, std::uint32_t) {
+  return Unexpected("the end of the roster");
+}
+Result<RoundSetup> ServerState::Setup(std::uint32_t) const { return Unexpected("a request for the setup"); }
+Status ServerState::AddShares(std::uint32_t, const SharedKeys&) { return Unexpected("sealed shares"); }
 ServerState::Next ServerState::CloseSharing() { return Unexpected("the end of sharing"); }
-Result<std::vector<SealedShares>> ServerState::Inbox(std::uint32_t) const { return Unexpected("a request for sealed shares"); }
+Result<Inbox> ServerState::InboxOf(std::uint32_t) const { return Unexpected("a request for sealed shares"); }
 Status ServerState::AddUpload(std::uint32_t) { return Unexpected("an update"); }
+Status ServerState::CheckUploads() const { return Unexpected("the end of collecting"); }
 ServerState::Next ServerState::CloseUploads() { return Unexpected("the end of collecting"); }
+Status ServerState::AddConfirmation(std::uint32_t, const Confirmation&) { return Unexpected("a confirmation"); }
+Status ServerState::CheckConfirmations() const { return Unexpected("the end of confirming"); }
+ServerState::Next ServerState::CloseConfirmations() { return Unexpected("the end of confirming"); }
+Result<UnmaskRequest> ServerState::Request(std::uint32_t) const { return Unexpected("to ask for shares"); }
 Status ServerState::AddAnswer(std::uint32_t, const UnmaskAnswer&) { return Unexpected("an unmasking answer"); }
 ServerState::Next ServerState::Unmask(std::span<std::uint32_t>, ThreadPool*) { return Unexpected("to unmask"); }
 
+// --- advertising ---
+
 Result<std::uint32_t> ServerAdvertising::AddAdvert(const KeyAdvert& advert) {
-  Ledger& ledger = mutable_ledger();
-  if (ledger.roster.size() >= ledger.options.members_max) {
-    return ResourceExhausted("ROSTER_FULL", "the round has its " + std::to_string(ledger.options.members_max) + " members");
+  Ledger& open = mutable_ledger();
+  if (open.adverts.size() >= open.options.members_max) {
+    return ResourceExhausted("ROSTER_FULL", "the round has its " + std::to_string(open.options.members_max) + " members");
   }
   if (!IsUsablePublicKey(advert.cipher_public_key) || !IsUsablePublicKey(advert.mask_public_key)) {
     return InvalidArgument("BAD_KEY", "both keys must be X25519 points of 32 bytes, not of low order");
   }
-  const auto has = [&](const Bytes& key) {
-    return std::ranges::any_of(ledger.roster,
-                               [&](const RosterMember& m) { return m.cipher_public_key == key || m.mask_public_key == key; });
-  };
-  if (advert.cipher_public_key == advert.mask_public_key || has(advert.cipher_public_key) || has(advert.mask_public_key)) {
+  if (advert.cipher_public_key == advert.mask_public_key || keys_.contains(advert.cipher_public_key) ||
+      keys_.contains(advert.mask_public_key)) {
     return AlreadyExists("DUPLICATE_KEY", "each key is used once; make fresh ones for each round");
   }
-  const auto index = static_cast<std::uint32_t>(ledger.roster.size() + 1);
-  ledger.roster.push_back({index, advert.cipher_public_key, advert.mask_public_key});
-  return index;
+  if (open.active()) {
+    EF_RETURN_IF_ERROR(CheckAdvertSignature(open.options.config.round_id, advert, open.options.authorities));
+    if (keys_.contains(advert.identity_key)) return AlreadyExists("DUPLICATE_KEY", "this identity is in the round already");
+    keys_.insert(advert.identity_key);
+  } else if (!advert.identity_key.empty() || !advert.certificate.empty() || !advert.signature.empty()) {
+    return InvalidArgument("BAD_SIGNATURE", "rounds of the semi-honest variant take no identities");
+  }
+  keys_.insert(advert.cipher_public_key);
+  keys_.insert(advert.mask_public_key);
+  open.adverts.push_back(advert);
+  return open.members();
 }
 
-ServerState::Next ServerAdvertising::CloseRoster(std::uint32_t threshold) {
-  const auto members = static_cast<std::uint32_t>(ledger().roster.size());
-  if (members < std::max(threshold, 2U)) return BelowThreshold(members, std::max(threshold, 2U), "have advertised keys");
-  if (threshold < SafeThreshold(members, 2)) {
-    return InvalidArgument("UNSAFE_THRESHOLD", "a threshold of " + std::to_string(threshold) + " of " +
-                                                   std::to_string(members) +
-                                                   " members does not protect updates; use SafeThreshold");
-  }
-  mutable_ledger().threshold = threshold;
-  mutable_ledger().outboxes.resize(members);
+ServerState::Next ServerAdvertising::CloseRoster(const GraphParameters& graph, std::uint32_t survivors_min) {
+  const std::uint32_t members = ledger().members();
+  if (members < survivors_min) return BelowThreshold(members, survivors_min, "members have advertised keys");
+  EF_RETURN_IF_ERROR(CheckGraph(ledger().options.config.adversary, members, graph, survivors_min));
+  Ledger& open = mutable_ledger();
+  open.parameters = graph;
+  open.survivors_min = survivors_min;
+  open.roster_digest = RosterDigest(open.adverts);
+  open.session = SessionIdOf(open.SetupWithoutMember());
+  const Graph edges(GraphSeed(open.session), members, graph.degree);
+  for (std::uint32_t index = 1; index <= members; ++index) open.neighbours.push_back(edges.Neighbours(index));
+  open.shared.resize(members);
   return std::make_unique<ServerSharing>(TakeLedger());
 }
 
 Result<RoundSetup> ServerWithRoster::Setup(std::uint32_t index) const {
   EF_RETURN_IF_ERROR(CheckMember(index));
-  return RoundSetup{index, ledger().threshold, ledger().options.vector_length, ledger().roster};
+  RoundSetup setup = ledger().SetupWithoutMember();
+  setup.index = index;
+  for (const std::uint32_t neighbour : ledger().NeighboursOf(index)) {
+    setup.neighbours.push_back(ledger().adverts[neighbour - 1]);
+    setup.neighbours.back().identity_key.clear();
+  }
+  return setup;
 }
 
-Status ServerSharing::AddShares(std::uint32_t sender, std::span<const SealedShares> shares) {
+// --- sharing ---
+
+Status ServerSharing::AddShares(std::uint32_t sender, const SharedKeys& shared) {
   EF_RETURN_IF_ERROR(CheckMember(sender));
-  Bytes outbox = PackOutbox(sender, shares, static_cast<std::uint32_t>(ledger().roster.size()));
-  if (outbox.empty()) {
-    return InvalidArgument("BAD_SHARES", "member " + std::to_string(sender) + " must send one message of " +
-                                             std::to_string(kSealedSize) + " bytes to each other member");
+  if (shared.seed_commitment.size() != kDigestSize || shared.sealed.size() != ledger().parameters.degree * kSealedSize) {
+    return InvalidArgument("BAD_SHARES", "member " + std::to_string(sender) + " must send a commitment of 32 bytes and " +
+                                             std::to_string(kSealedSize) + " bytes for each of its " +
+                                             std::to_string(ledger().parameters.degree) + " neighbours");
   }
-  Bytes& place = mutable_ledger().outboxes[sender - 1];
-  if (!place.empty() && place != outbox) {
-    return AlreadyExists("ALREADY_SUBMITTED", "member " + std::to_string(sender) + " has sent other shares before");
+  SharedKeys& place = mutable_ledger().shared[sender - 1];
+  if (ledger().HasShared(sender)) {
+    const bool same = place.seed_commitment == shared.seed_commitment && place.sealed == shared.sealed;
+    return same ? OkStatus() : Status(AlreadySubmitted(sender, "shares"));
   }
-  place = std::move(outbox);
+  place = shared;
   return OkStatus();
 }
 
 ServerState::Next ServerSharing::CloseSharing() {
-  if (ledger().SharedCount() < ledger().threshold) {
-    return BelowThreshold(ledger().SharedCount(), ledger().threshold, "have shared keys");
-  }
   Ledger& open = mutable_ledger();
-  for (const RosterMember& member : open.roster) {
-    if (open.HasShared(member.index)) open.sharers.push_back(member.index);
+  open.is_sharer.assign(open.members(), false);
+  for (std::uint32_t index = 1; index <= open.members(); ++index) open.is_sharer[index - 1] = open.HasShared(index);
+  KeepConnected(open);
+  open.sharers.clear();
+  for (std::uint32_t index = 1; index <= open.members(); ++index) {
+    if (open.IsSharer(index)) open.sharers.push_back(index);
   }
+  if (open.sharers.size() < open.survivors_min) {
+    return BelowThreshold(open.sharers.size(), open.survivors_min, "members have shared keys with enough neighbours");
+  }
+  open.is_survivor.assign(open.members(), false);
   return std::make_unique<ServerCollecting>(TakeLedger());
 }
 
-Result<std::vector<SealedShares>> ServerCollecting::Inbox(std::uint32_t receiver) const {
+// --- collecting ---
+
+Result<Inbox> ServerCollecting::InboxOf(std::uint32_t receiver) const {
   EF_RETURN_IF_ERROR(CheckMember(receiver));
-  if (!ledger().HasShared(receiver)) {
-    return FailedPrecondition("DID_NOT_SHARE", "member " + std::to_string(receiver) + " did not share keys in time");
+  if (!ledger().IsSharer(receiver)) {
+    return FailedPrecondition("DID_NOT_SHARE", "member " + std::to_string(receiver) +
+                                                   " did not share keys in time, or too few of its neighbours did");
   }
-  std::vector<SealedShares> inbox;
-  for (const std::uint32_t sender : ledger().sharers) {
-    if (sender == receiver) continue;
-    const std::size_t slot = receiver < sender ? receiver - 1 : receiver - 2;
-    inbox.push_back(
-        {sender, receiver, ToBytes(std::span(ledger().outboxes[sender - 1]).subspan(slot * kSealedSize, kSealedSize))});
+  const auto& neighbours = ledger().NeighboursOf(receiver);
+  Inbox inbox{.senders = Bytes(BitmapSize(neighbours.size()))};
+  for (std::size_t place = 0; place < neighbours.size(); ++place) {
+    const std::uint32_t sender = neighbours[place];
+    if (!ledger().IsSharer(sender)) continue;
+    SetBit(inbox.senders, place);
+    const std::size_t at = ledger().PlaceOf(sender, receiver) * kSealedSize;
+    const auto sealed = std::span(ledger().shared[sender - 1].sealed).subspan(at, kSealedSize);
+    inbox.sealed.insert(inbox.sealed.end(), sealed.begin(), sealed.end());
   }
   return inbox;
 }
 
 Status ServerCollecting::AddUpload(std::uint32_t index) {
   EF_RETURN_IF_ERROR(CheckMember(index));
-  if (!ledger().HasShared(index)) {
+  if (!ledger().IsSharer(index)) {
     return FailedPrecondition("DID_NOT_SHARE",
-                              "member " + std::to_string(index) + " did not share keys, so its mask cannot be removed");
+                              "member " + std::to_string(index) + " did not share keys, so its masks cannot be removed");
   }
-  auto& survivors = mutable_ledger().survivors;
-  const auto place = std::ranges::lower_bound(survivors, index);
-  if (place == survivors.end() || *place != index) survivors.insert(place, index);
+  if (ledger().IsSurvivor(index)) return OkStatus();
+  Ledger& open = mutable_ledger();
+  open.is_survivor[index - 1] = true;
+  open.survivors.insert(std::ranges::lower_bound(open.survivors, index), index);
   return OkStatus();
 }
 
-ServerState::Next ServerCollecting::CloseUploads() {
-  if (ledger().survivors.size() < ledger().threshold) {
-    return BelowThreshold(ledger().survivors.size(), ledger().threshold, "have sent an update");
+Status ServerCollecting::CheckUploads() const {
+  if (ledger().survivors.size() < ledger().survivors_min) {
+    return BelowThreshold(ledger().survivors.size(), ledger().survivors_min, "members have sent an update");
   }
+  return CheckHolders(
+      ledger(), [this](std::uint32_t n) { return ledger().IsSurvivor(n); }, "have sent an update");
+}
+
+ServerState::Next ServerCollecting::CloseUploads() {
+  EF_RETURN_IF_ERROR(CheckUploads());
   Ledger& open = mutable_ledger();
   std::ranges::set_difference(open.sharers, open.survivors, std::back_inserter(open.dropped));
-  open.outboxes = {};
+  open.survivor_bitmap.resize(BitmapSize(open.members()));
+  for (const std::uint32_t survivor : open.survivors) SetBit(open.survivor_bitmap, survivor - 1);
+  for (SharedKeys& shared : open.shared) Bytes().swap(shared.sealed);
+  open.confirmations.resize(open.members());
+  open.answers.resize(open.members());
+  open.share_counts.resize(open.members());
+  if (open.active()) return std::make_unique<ServerConfirming>(TakeLedger());
   return std::make_unique<ServerUnmasking>(TakeLedger());
+}
+
+// --- confirming ---
+
+Status ServerConfirming::AddConfirmation(std::uint32_t index, const Confirmation& confirmation) {
+  EF_RETURN_IF_ERROR(CheckMember(index));
+  if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
+  crypto::Ed25519PublicKey identity;
+  std::ranges::copy(ledger().adverts[index - 1].identity_key, identity.begin());
+  if (!VerifySurvivors(identity, ledger().session, ledger().survivor_bitmap, confirmation.signature)) {
+    return InvalidArgument("BAD_SIGNATURE", "member " + std::to_string(index) + " has not signed these survivors");
+  }
+  // Ed25519 signatures are not unique for a dishonest signer; the first valid one counts.
+  Bytes& place = mutable_ledger().confirmations[index - 1];
+  if (place.empty()) place = confirmation.signature;
+  return OkStatus();
+}
+
+Status ServerConfirming::CheckConfirmations() const {
+  return CheckHolders(
+      ledger(), [this](std::uint32_t n) { return CanAnswer(ledger(), n); }, "can answer for confirmed survivors");
+}
+
+ServerState::Next ServerConfirming::CloseConfirmations() {
+  EF_RETURN_IF_ERROR(CheckConfirmations());
+  return std::make_unique<ServerUnmasking>(TakeLedger());
+}
+
+// --- unmasking ---
+
+Result<UnmaskRequest> ServerUnmasking::Request(std::uint32_t index) const {
+  EF_RETURN_IF_ERROR(CheckMember(index));
+  if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
+  UnmaskRequest request{.survivors = ledger().survivor_bitmap};
+  if (!ledger().active()) return request;
+  if (!CanAnswer(ledger(), index)) {
+    return FailedPrecondition("UNCONFIRMED", "too few neighbours of member " + std::to_string(index) +
+                                                 " have confirmed the survivors, so it cannot answer");
+  }
+  // As many as it needs, no more: they were verified when they came.
+  const auto& neighbours = ledger().NeighboursOf(index);
+  request.signers.resize(BitmapSize(neighbours.size()));
+  std::uint32_t signers = 0;
+  for (std::size_t place = 0; place < neighbours.size() && signers < ledger().parameters.threshold; ++place) {
+    const Bytes& signature = ledger().confirmations[neighbours[place] - 1];
+    if (signature.empty()) continue;
+    SetBit(request.signers, place);
+    request.signatures.insert(request.signatures.end(), signature.begin(), signature.end());
+    ++signers;
+  }
+  return request;
 }
 
 Status ServerUnmasking::AddAnswer(std::uint32_t index, const UnmaskAnswer& answer) {
   EF_RETURN_IF_ERROR(CheckMember(index));
+  if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
+  const std::vector<std::uint32_t> senders = ledger().Senders(index);
+  if (!std::ranges::equal(answer.survivors_digest, SurvivorsDigest(ledger().survivor_bitmap)) ||
+      !IsBitmapOf(answer.held, senders.size()) || answer.shares.size() != CountBits(answer.held) * kShareSize) {
+    return InvalidArgument("BAD_ANSWER", "member " + std::to_string(index) +
+                                             " must reveal, for the survivors it was asked about, " +
+                                             std::to_string(kShareSize) + " bytes of each share that it holds");
+  }
+  KeptAnswer kept{.held = answer.held, .digest = crypto::Sha256(answer.shares)};
+  std::optional<KeptAnswer>& place = mutable_ledger().answers[index - 1];
+  if (place) {
+    const bool same = place->held == kept.held && place->digest == kept.digest;
+    return same ? OkStatus() : Status(AlreadySubmitted(index, "shares"));
+  }
+  const std::span<const std::byte> shares = answer.shares;
+  for (std::size_t at = 0; at < shares.size(); at += kShareSize) {
+    kept.shares.emplace_back(shares.subspan(at).first<kShareSize>());
+  }
   Ledger& open = mutable_ledger();
-  if (!std::ranges::binary_search(open.survivors, index)) {
-    return FailedPrecondition("NOT_A_SURVIVOR", "the update of member " + std::to_string(index) + " is not in the sum");
+  for (std::size_t sender = 0; sender < senders.size(); ++sender) {
+    if (TestBit(answer.held, sender)) {
+      ++open.share_counts[senders[sender] - 1];
+    } else {
+      open.blames.push_back({senders[sender], index, Blame::Kind::kComplaint});
+    }
   }
-  std::vector<Secret> shares(open.sharers.size());
-  std::vector<bool> seen(open.sharers.size());
-  if (!PlaceShares(answer.self_mask_shares, open.survivors, open.sharers, shares, seen) ||
-      !PlaceShares(answer.mask_key_shares, open.dropped, open.sharers, shares, seen)) {
-    return InvalidArgument("BAD_ANSWER",
-                           "member " + std::to_string(index) + " must reveal one share of " + std::to_string(kShareSize) +
-                               " bytes for each member that shared: of the seed if it survived, of the key if not");
-  }
-  const crypto::Sha256Digest digest = AnswerDigest(shares);
-  const auto [known, fresh] = open.answer_digests.try_emplace(index, digest);
-  if (!fresh) {
-    if (known->second == digest) return OkStatus();
-    return AlreadyExists("ALREADY_SUBMITTED", "member " + std::to_string(index) + " has revealed other shares before");
-  }
-  if (open.answerers.size() < open.threshold) {
-    open.answerers.push_back(index);
-    open.shares.push_back(std::move(shares));
-  }
+  place = std::move(kept);
+  ++open.answer_count;
   return OkStatus();
 }
 
+bool ServerUnmasking::CanUnmask() const {
+  return std::ranges::all_of(ledger().sharers, [this](std::uint32_t owner) {
+    return !ledger().IsNeeded(owner) || ledger().share_counts[owner - 1] >= ledger().parameters.threshold;
+  });
+}
+
 ServerState::Next ServerUnmasking::Unmask(std::span<std::uint32_t> sum, ThreadPool* pool) {
-  if (ledger().answerers.size() < ledger().threshold) {
-    return BelowThreshold(ledger().answerers.size(), ledger().threshold, "have revealed their shares");
+  for (const std::uint32_t owner : ledger().sharers) {
+    if (!ledger().IsNeeded(owner) || ledger().share_counts[owner - 1] >= ledger().parameters.threshold) continue;
+    return BelowThreshold(ledger().share_counts[owner - 1], ledger().parameters.threshold,
+                          "shares of member " + std::to_string(owner) + "'s secret were revealed");
   }
-  if (sum.size() != ledger().options.vector_length) {
+  if (sum.size() != ledger().options.config.vector_length) {
     return InvalidArgument("BAD_SUM", "the sum has " + std::to_string(sum.size()) + " words, the round's vectors " +
-                                          std::to_string(ledger().options.vector_length));
+                                          std::to_string(ledger().options.config.vector_length));
   }
-  EF_ASSIGN_OR_RETURN(const std::vector<MaskTerm> masks, RecoverMasks(ledger()));
-  MaskSet(masks, MaskCipher::kAes256Ctr).Apply(sum, pool);
-  mutable_ledger().shares.clear();
+  EF_RETURN_IF_ERROR(RemoveMasks(mutable_ledger(), sum, pool));
+  for (auto& answer : mutable_ledger().answers) {
+    if (answer) answer->shares.clear();
+  }
   return std::make_unique<ServerDone>(TakeLedger());
 }
 

@@ -3,8 +3,9 @@
 // state to state.
 #pragma once
 
-#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,28 +13,60 @@
 
 #include "base/crypto/crypto.h"
 #include "base/status.h"
+#include "secagg/graph.h"
 #include "secagg/keys.h"
 #include "secagg/messages.h"
 #include "secagg/server.h"
 
 namespace edgefleet::secagg {
 
+// What a survivor has revealed.
+struct KeptAnswer {
+  Bytes held;                  // bitmap over the senders of its inbox
+  std::vector<Secret> shares;  // of each that is held, in order
+  crypto::Sha256Digest digest{};
+};
+
+// Vectors "by member" have place index - 1.
 struct Ledger {
   ServerOptions options;
-  std::vector<RosterMember> roster;
-  std::uint32_t threshold = 0;
-  std::vector<Bytes> outboxes;  // by sender - 1: the ciphertexts for the others, ascending, in one piece; empty: none yet
-  std::vector<std::uint32_t> sharers;    // ascending, from CloseSharing on
+  std::vector<KeyAdvert> adverts;  // by member
+
+  // From CloseRoster on.
+  GraphParameters parameters;
+  std::uint32_t survivors_min = 0;
+  std::vector<std::vector<std::uint32_t>> neighbours;  // by member: ascending indices
+  crypto::Sha256Digest roster_digest{};
+  SessionId session{};
+  std::vector<SharedKeys> shared;  // by member; empty commitment: none yet. `sealed` is freed when COLLECTING ends
+
+  std::vector<bool> is_sharer;           // by member, from CloseSharing on
+  std::vector<bool> is_survivor;         // by member
+  std::vector<std::uint32_t> sharers;    // ascending
   std::vector<std::uint32_t> survivors;  // ascending
   std::vector<std::uint32_t> dropped;    // ascending, from CloseUploads on
-  std::vector<std::uint32_t> answerers;  // whose answers are kept: the first `threshold`
-  std::vector<std::vector<Secret>>
-      shares;  // [answerer][sharer]: of the seed of a survivor, of the mask key of a dropped member
-  std::map<std::uint32_t, crypto::Sha256Digest> answer_digests;  // of all answers, to tell a repetition from a contradiction
+  Bytes survivor_bitmap;                 // over all members, from CloseUploads on
 
-  bool IsMember(std::uint32_t index) const { return index >= 1 && index <= roster.size(); }
-  bool HasShared(std::uint32_t index) const { return IsMember(index) && !outboxes[index - 1].empty(); }
-  std::uint32_t SharedCount() const;
+  std::vector<Bytes> confirmations;                // by member; empty: none. Active variant
+  std::vector<std::optional<KeptAnswer>> answers;  // by member
+  std::vector<std::uint32_t> share_counts;         // by member: shares of its secret that were revealed
+  std::uint32_t answer_count = 0;
+  std::vector<Blame> blames;
+
+  bool active() const { return options.config.adversary == Adversary::kActive; }
+  std::uint32_t members() const { return static_cast<std::uint32_t>(adverts.size()); }
+  bool HasShared(std::uint32_t index) const { return !shared[index - 1].seed_commitment.empty(); }
+  bool IsSharer(std::uint32_t index) const { return is_sharer[index - 1]; }
+  bool IsSurvivor(std::uint32_t index) const { return is_survivor[index - 1]; }
+  const std::vector<std::uint32_t>& NeighboursOf(std::uint32_t index) const { return neighbours[index - 1]; }
+  // The place of `neighbour` among the neighbours of `index`, from 0.
+  std::size_t PlaceOf(std::uint32_t index, std::uint32_t neighbour) const;
+  // The neighbours of `index` that are sharers, ascending: the senders of its inbox and the holders of its shares.
+  std::vector<std::uint32_t> Senders(std::uint32_t index) const;
+  // Whether the masks of sharer `index` are in the sum, so that its secret is needed.
+  bool IsNeeded(std::uint32_t index) const;
+  // What every member is told.
+  RoundSetup SetupWithoutMember() const;
 };
 
 class ServerState {
@@ -44,14 +77,20 @@ class ServerState {
 
   using Next = Result<std::unique_ptr<ServerState>>;
   virtual Result<std::uint32_t> AddAdvert(const KeyAdvert& advert);
-  virtual Next CloseRoster(std::uint32_t threshold);
+  virtual Next CloseRoster(const GraphParameters& graph, std::uint32_t survivors_min);
   virtual Result<RoundSetup> Setup(std::uint32_t index) const;
-  virtual Status AddShares(std::uint32_t sender, std::span<const SealedShares> shares);
+  virtual Status AddShares(std::uint32_t sender, const SharedKeys& shared);
   virtual Next CloseSharing();
-  virtual Result<std::vector<SealedShares>> Inbox(std::uint32_t receiver) const;
+  virtual Result<Inbox> InboxOf(std::uint32_t receiver) const;
   virtual Status AddUpload(std::uint32_t index);
+  virtual Status CheckUploads() const;
   virtual Next CloseUploads();
+  virtual Status AddConfirmation(std::uint32_t index, const Confirmation& confirmation);
+  virtual Status CheckConfirmations() const;
+  virtual Next CloseConfirmations();
+  virtual Result<UnmaskRequest> Request(std::uint32_t index) const;
   virtual Status AddAnswer(std::uint32_t index, const UnmaskAnswer& answer);
+  virtual bool CanUnmask() const { return false; }
   virtual Next Unmask(std::span<std::uint32_t> sum, ThreadPool* pool);
 
   const Ledger& ledger() const { return *ledger_; }
@@ -72,7 +111,10 @@ class ServerAdvertising final : public ServerState {
   using ServerState::ServerState;
   std::string_view name() const override { return "advertising"; }
   Result<std::uint32_t> AddAdvert(const KeyAdvert& advert) override;
-  Next CloseRoster(std::uint32_t threshold) override;
+  Next CloseRoster(const GraphParameters& graph, std::uint32_t survivors_min) override;
+
+ private:
+  std::set<Bytes> keys_;  // of all adverts, so that none is used twice
 };
 
 // The roster is fixed: Setup answers in this state and all later ones.
@@ -87,7 +129,7 @@ class ServerSharing final : public ServerWithRoster {
  public:
   using ServerWithRoster::ServerWithRoster;
   std::string_view name() const override { return "sharing"; }
-  Status AddShares(std::uint32_t sender, std::span<const SealedShares> shares) override;
+  Status AddShares(std::uint32_t sender, const SharedKeys& shared) override;
   Next CloseSharing() override;
 };
 
@@ -96,9 +138,20 @@ class ServerCollecting final : public ServerWithRoster {
  public:
   using ServerWithRoster::ServerWithRoster;
   std::string_view name() const override { return "collecting"; }
-  Result<std::vector<SealedShares>> Inbox(std::uint32_t receiver) const override;
+  Result<Inbox> InboxOf(std::uint32_t receiver) const override;
   Status AddUpload(std::uint32_t index) override;
+  Status CheckUploads() const override;
   Next CloseUploads() override;
+};
+
+// Active variant: collects the survivors' signatures over who survived.
+class ServerConfirming final : public ServerWithRoster {
+ public:
+  using ServerWithRoster::ServerWithRoster;
+  std::string_view name() const override { return "confirming"; }
+  Status AddConfirmation(std::uint32_t index, const Confirmation& confirmation) override;
+  Status CheckConfirmations() const override;
+  Next CloseConfirmations() override;
 };
 
 // Collects revealed shares and removes the masks.
@@ -106,7 +159,9 @@ class ServerUnmasking final : public ServerWithRoster {
  public:
   using ServerWithRoster::ServerWithRoster;
   std::string_view name() const override { return "unmasking"; }
+  Result<UnmaskRequest> Request(std::uint32_t index) const override;
   Status AddAnswer(std::uint32_t index, const UnmaskAnswer& answer) override;
+  bool CanUnmask() const override;
   Next Unmask(std::span<std::uint32_t> sum, ThreadPool* pool) override;
 };
 

@@ -1,17 +1,21 @@
 // The last step of the server: from revealed shares to the masks that are left in the sum, and out of it.
 #pragma once
 
-#include <vector>
+#include <cstdint>
+#include <span>
 
+#include "base/executor.h"
 #include "base/status.h"
-#include "secagg/mask/mask.h"
 #include "secagg/server_states.h"
 
 namespace edgefleet::secagg {
 
-// What to apply to the sum: each survivor's self mask, subtracted, and for each dropped member and each survivor the mask that
-// the survivor had added for it, undone. (Masks between two survivors have cancelled in the sum.) The ledger holds `threshold`
-// answers. DATA_LOSS [BAD_MASK_KEY] when a dropped member's recovered key does not have the public key that it advertised.
-Result<std::vector<MaskTerm>> RecoverMasks(const Ledger& ledger);
+// Makes the survivors' masked sum the sum of their plain updates modulo 2^element_bits: subtracts each survivor's self mask,
+// and for each dropped sharer and each of its surviving neighbours undoes the mask that the survivor had added for it. (Masks
+// between two survivors have cancelled.) Recovered secrets are checked against what their owner advertised or committed to;
+// wrong shares are left out, and named in ledger.blames with every complaint. Key agreements and masks are spread over `pool`
+// (may be null). DATA_LOSS [SHARES_BEYOND_REPAIR] when the shares of some owner do not give its secret; the sum is then
+// untouched.
+Status RemoveMasks(Ledger& ledger, std::span<std::uint32_t> sum, ThreadPool* pool);
 
 }  // namespace edgefleet::secagg

@@ -10,13 +10,9 @@
 
 #include "base/executor.h"
 #include "secagg/keys.h"
+#include "secagg/mask/cipher.h"
 
 namespace edgefleet::secagg {
-
-enum class MaskCipher : std::uint8_t {
-  kAes256Ctr = 1,
-  kAes128Ctr = 2,  // the key is the first 16 bytes of the term's
-};
 
 enum class MaskSign { kAdd, kSubtract };
 

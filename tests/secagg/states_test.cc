@@ -1,27 +1,39 @@
-// Every message in every state, on both sides: what a state does not expect is refused and changes nothing.
+// Every message in every state, on both sides and in both variants: what a state does not expect is refused and changes
+// nothing.
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <map>
 
 #include "tests/secagg/fleet.h"
 
 namespace edgefleet::secagg {
 namespace {
 
+using testing::BitmapOf;
 using testing::Fleet;
+using testing::FleetOptions;
 using testing::Words;
 
-constexpr std::uint32_t kMembers = 4, kThreshold = 3;
+constexpr std::uint32_t kMembers = 5, kThreshold = 3;
 constexpr std::uint64_t kLength = 6;
+const std::vector<std::uint32_t> kSurvivors{1, 2, 3, 4};  // member 5 drops before its upload
 
-// A fleet at the beginning of each state; the state after `steps` steps.
-std::unique_ptr<Fleet> FleetAfter(int steps) {
-  auto fleet = std::make_unique<Fleet>(kMembers, kThreshold, kLength, 77);
+FleetOptions Options(Adversary adversary) {
+  return {.members = kMembers, .graph = {4, kThreshold}, .vector_length = kLength, .adversary = adversary, .seed = 77};
+}
+
+// A fleet after so many steps: advertised, shared, uploaded, confirmed (active), unmasked.
+std::unique_ptr<Fleet> FleetAfter(Adversary adversary, int steps) {
+  auto fleet = std::make_unique<Fleet>(Options(adversary));
   EXPECT_TRUE(steps < 1 || fleet->AdvertiseAndClose().ok());
   EXPECT_TRUE(steps < 2 || fleet->ShareAndClose().ok());
-  EXPECT_TRUE(steps < 3 || fleet->UploadAndClose({4}).ok());
-  EXPECT_TRUE(steps < 4 || fleet->AnswerAndUnmask().ok());
+  EXPECT_TRUE(steps < 3 || fleet->UploadAndClose({5}).ok());
+  if (fleet->active()) {
+    EXPECT_TRUE(steps < 4 || fleet->ConfirmAndClose().ok());
+    EXPECT_TRUE(steps < 5 || fleet->AnswerAndUnmask().ok());
+  } else {
+    EXPECT_TRUE(steps < 4 || fleet->AnswerAndUnmask().ok());
+  }
   return fleet;
 }
 
@@ -36,9 +48,39 @@ struct Case {
   std::set<std::string_view> expected_in;
 };
 
-TEST(ClientStates, EachMessageInEachState) {
-  const std::vector<SealedShares> inbox = FleetAfter(2)->server.Inbox(1).value();
-  const RoundSetup setup = FleetAfter(1)->server.Setup(1).value();
+// `state` tells a fleet's state, `states` are those after 0, 1, 2 ... steps.
+void CheckMatrix(Adversary adversary, const std::vector<Case>& cases, const std::vector<std::string_view>& states,
+                 const std::function<std::string_view(Fleet&)>& state) {
+  for (std::size_t steps = 0; steps < states.size(); ++steps) {
+    for (const Case& c : cases) {
+      SCOPED_TRACE(std::string(c.message) + " in " + std::string(states[steps]));
+      const auto fleet = FleetAfter(adversary, static_cast<int>(steps));
+      ASSERT_EQ(state(*fleet), states[steps]);
+      const Words before = fleet->sum;
+      const Status status = c.send(*fleet);
+      EXPECT_EQ(status.ok(), c.expected_in.contains(states[steps])) << status.ToString();
+      if (status.ok()) continue;
+      EXPECT_EQ(status.reason(), "WRONG_PHASE") << status.ToString();
+      EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+      EXPECT_EQ(state(*fleet), states[steps]);
+      EXPECT_EQ(fleet->sum, before);
+    }
+  }
+}
+
+class EachVariant : public ::testing::TestWithParam<Adversary> {
+ protected:
+  bool active() const { return GetParam() == Adversary::kActive; }
+  // The number of steps before unmasking.
+  int confirmed() const { return active() ? 4 : 3; }
+};
+INSTANTIATE_TEST_SUITE_P(States, EachVariant, ::testing::Values(Adversary::kSemiHonest, Adversary::kActive));
+
+TEST_P(EachVariant, EachMessageInEachStateOfTheClient) {
+  const RoundSetup setup = FleetAfter(GetParam(), 1)->server.Setup(1).value();
+  const Inbox inbox = FleetAfter(GetParam(), 2)->server.InboxOf(1).value();
+  const UnmaskRequest request = FleetAfter(GetParam(), confirmed())->server.Request(1).value();
+  const Bytes survivors = BitmapOf(kSurvivors, kMembers);
   const std::vector<Case> cases{
       {"AdvertiseKeys", [](Fleet& f) { return StatusOf(f.client(1).AdvertiseKeys()); }, {"start", "advertised"}},
       {"ShareKeys", [&](Fleet& f) { return StatusOf(f.client(1).ShareKeys(setup)); }, {"advertised"}},
@@ -46,139 +88,139 @@ TEST(ClientStates, EachMessageInEachState) {
        [&](Fleet& f) {
          Words words(kLength);
          const Status status = f.client(1).Mask(inbox, words);
-         if (!status.ok()) {
-           EXPECT_EQ(words, Words(kLength)) << "changed in spite of the refusal";
-         }
+         EXPECT_EQ(words == Words(kLength), !status.ok()) << "changed in spite of the refusal, or not masked";
          return status;
        },
        {"shared"}},
-      {"Unmask",
-       [](Fleet& f) {
-         return StatusOf(f.client(1).Unmask(std::vector<std::uint32_t>{1, 2, 3}));
-       },
-       {"masked", "answered"}},
+      {"Confirm", [&](Fleet& f) { return StatusOf(f.client(1).Confirm(survivors)); },
+       active() ? std::set<std::string_view>{"masked", "confirmed"} : std::set<std::string_view>{}},
+      {"Unmask", [&](Fleet& f) { return StatusOf(f.client(1).Unmask(request)); },
+       active() ? std::set<std::string_view>{"confirmed", "answered"} : std::set<std::string_view>{"masked", "answered"}},
   };
-  const std::vector<std::string_view> states{"start", "advertised", "shared", "masked", "answered"};
-  for (std::size_t steps = 0; steps < states.size(); ++steps) {
-    for (const Case& c : cases) {
-      SCOPED_TRACE(std::string(c.message) + " in " + std::string(states[steps]));
-      const auto fleet = FleetAfter(static_cast<int>(steps));
-      ASSERT_EQ(fleet->client(1).state(), states[steps]);
-      const Status status = c.send(*fleet);
-      EXPECT_EQ(status.ok(), c.expected_in.contains(states[steps])) << status.ToString();
-      if (status.ok()) continue;
-      EXPECT_EQ(status.reason(), "WRONG_PHASE");
-      EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-      EXPECT_EQ(fleet->client(1).state(), states[steps]);
-    }
-  }
+  std::vector<std::string_view> states{"start", "advertised", "shared", "masked", "answered"};
+  if (active()) states.insert(states.end() - 1, "confirmed");
+  CheckMatrix(GetParam(), cases, states, [](Fleet& f) { return f.client(1).state(); });
 }
 
-TEST(ServerStates, EachMessageInEachState) {
-  const auto sent = FleetAfter(2)->sent;
-  const UnmaskAnswer answer = FleetAfter(3)->client(1).Unmask(std::vector<std::uint32_t>{1, 2, 3}).value();
-  SeededRandom random(1);
+TEST_P(EachVariant, EachMessageInEachStateOfTheServer) {
+  const auto sent = FleetAfter(GetParam(), 2)->sent;
+  std::vector<UnmaskAnswer> answers;
+  std::vector<Confirmation> confirmations;
+  const auto done = FleetAfter(GetParam(), confirmed());
+  for (const std::uint32_t i : kSurvivors) {
+    if (active()) confirmations.push_back(done->client(i).Confirm(BitmapOf(kSurvivors, kMembers)).value());
+    answers.push_back(done->client(i).Unmask(done->server.Request(i).value()).value());
+  }
+  const auto advertise = [](Fleet& f) {
+    Status last = OkStatus();
+    for (std::uint32_t i = 1; i <= kMembers; ++i) {
+      MemoryGuard guard;
+      last = StatusOf(f.server.AddAdvert(Client(f.OptionsOf(i), guard, f.random).AdvertiseKeys().value()));
+    }
+    return last;
+  };
+  const auto in_active = [this](std::set<std::string_view> states) { return active() ? states : std::set<std::string_view>{}; };
   const std::vector<Case> cases{
-      {"AddAdvert",
-       [&](Fleet& f) { return StatusOf(f.server.AddAdvert(Client("r", random).AdvertiseKeys().value())); },
-       {"advertising"}},
+      {"AddAdvert", advertise, {"advertising"}},
       {"CloseRoster",
-       [](Fleet& f) {
-         for (Client& client : f.clients) (void)f.server.AddAdvert(client.AdvertiseKeys().value_or(KeyAdvert{}));
-         return f.server.CloseRoster(kThreshold);
+       [&](Fleet& f) {
+         static_cast<void>(advertise(f));
+         return f.server.CloseRoster(f.options.graph, f.options.survivors_min);
        },
        {"advertising"}},
-      {"Setup", [](Fleet& f) { return StatusOf(f.server.Setup(1)); }, {"sharing", "collecting", "unmasking", "done"}},
-      {"AddShares", [&](Fleet& f) { return f.server.AddShares(1, sent[0]); }, {"sharing"}},
+      {"Setup",
+       [](Fleet& f) { return StatusOf(f.server.Setup(1)); },
+       {"sharing", "collecting", "confirming", "unmasking", "done"}},
+      {"AddShares", [&](Fleet& f) { return f.server.AddShares(1, *sent[0]); }, {"sharing"}},
       {"CloseSharing",
        [&](Fleet& f) {
-         for (std::uint32_t i = 1; i <= kMembers; ++i) (void)f.server.AddShares(i, sent[i - 1]);
+         for (std::uint32_t i = 1; i <= kMembers; ++i) static_cast<void>(f.server.AddShares(i, *sent[i - 1]));
          return f.server.CloseSharing();
        },
        {"sharing"}},
-      {"Inbox", [](Fleet& f) { return StatusOf(f.server.Inbox(1)); }, {"collecting"}},
+      {"InboxOf", [](Fleet& f) { return StatusOf(f.server.InboxOf(1)); }, {"collecting"}},
       {"AddUpload", [](Fleet& f) { return f.server.AddUpload(1); }, {"collecting"}},
       {"CloseUploads",
        [](Fleet& f) {
-         for (std::uint32_t i = 1; i <= kThreshold; ++i) (void)f.server.AddUpload(i);
+         for (const std::uint32_t i : kSurvivors) static_cast<void>(f.server.AddUpload(i));
          return f.server.CloseUploads();
        },
        {"collecting"}},
-      {"AddAnswer", [&](Fleet& f) { return f.server.AddAnswer(1, answer); }, {"unmasking"}},
-      {"Unmask",
-       [](Fleet& f) {
-         const bool unmasking = f.server.state() == "unmasking";
-         for (const std::uint32_t i : {1U, 2U, 3U}) {
-           if (unmasking) (void)f.server.AddAnswer(i, f.client(i).Unmask(std::vector<std::uint32_t>{1, 2, 3}).value());
+      {"AddConfirmation", [&](Fleet& f) { return f.server.AddConfirmation(1, active() ? confirmations[0] : Confirmation{}); },
+       in_active({"confirming"})},
+      {"CloseConfirmations",
+       [&](Fleet& f) {
+         for (std::size_t i = 0; i < confirmations.size(); ++i) {
+           static_cast<void>(f.server.AddConfirmation(kSurvivors[i], confirmations[i]));
          }
+         return f.server.CloseConfirmations();
+       },
+       in_active({"confirming"})},
+      {"Request", [](Fleet& f) { return StatusOf(f.server.Request(1)); }, {"unmasking"}},
+      {"AddAnswer", [&](Fleet& f) { return f.server.AddAnswer(1, answers[0]); }, {"unmasking"}},
+      {"Unmask",
+       [&](Fleet& f) {
+         for (std::size_t i = 0; i < answers.size(); ++i) static_cast<void>(f.server.AddAnswer(kSurvivors[i], answers[i]));
          return f.server.Unmask(f.sum, nullptr);
        },
        {"unmasking"}},
   };
-  const std::vector<std::string_view> states{"advertising", "sharing", "collecting", "unmasking", "done"};
-  for (std::size_t steps = 0; steps < states.size(); ++steps) {
-    for (const Case& c : cases) {
-      SCOPED_TRACE(std::string(c.message) + " in " + std::string(states[steps]));
-      const auto fleet = FleetAfter(static_cast<int>(steps));
-      ASSERT_EQ(fleet->server.state(), states[steps]);
-      const Words before = fleet->sum;
-      const Status status = c.send(*fleet);
-      EXPECT_EQ(status.ok(), c.expected_in.contains(states[steps])) << status.ToString();
-      if (status.ok()) continue;
-      EXPECT_EQ(status.reason(), "WRONG_PHASE");
-      EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-      EXPECT_EQ(fleet->server.state(), states[steps]);
-      EXPECT_EQ(fleet->sum, before);
-    }
-  }
+  std::vector<std::string_view> states{"advertising", "sharing", "collecting", "unmasking", "done"};
+  if (active()) states.insert(states.begin() + 3, "confirming");
+  CheckMatrix(GetParam(), cases, states, [](Fleet& f) { return f.server.state(); });
 }
 
-TEST(ServerStates, RepetitionsSucceedAndContradictionsDoNot) {
-  auto fleet = FleetAfter(1);
-  const auto shares = fleet->client(1).ShareKeys(fleet->server.Setup(1).value()).value();
-  ASSERT_TRUE(fleet->server.AddShares(1, shares).ok());
-  EXPECT_TRUE(fleet->server.AddShares(1, shares).ok());
-  auto others = shares;
-  others[0].ciphertext[0] ^= std::byte{1};
+TEST_P(EachVariant, RepetitionsSucceedAndContradictionsDoNot) {
+  auto fleet = FleetAfter(GetParam(), 1);
+  const SharedKeys shared = fleet->client(1).ShareKeys(fleet->server.Setup(1).value()).value();
+  ASSERT_TRUE(fleet->server.AddShares(1, shared).ok());
+  EXPECT_TRUE(fleet->server.AddShares(1, shared).ok());
+  SharedKeys others = shared;
+  others.sealed[0] ^= std::byte{1};
   EXPECT_EQ(fleet->server.AddShares(1, others).reason(), "ALREADY_SUBMITTED");
   EXPECT_EQ(fleet->server.shared_count(), 1U);
 
-  fleet = FleetAfter(2);
+  fleet = FleetAfter(GetParam(), 2);
   ASSERT_TRUE(fleet->server.AddUpload(2).ok());
   EXPECT_TRUE(fleet->server.AddUpload(2).ok());
   EXPECT_EQ(fleet->server.survivors(), std::vector<std::uint32_t>{2});
 
-  fleet = FleetAfter(3);
-  UnmaskAnswer answer = fleet->client(1).Unmask(fleet->server.survivors()).value();
+  fleet = FleetAfter(GetParam(), confirmed());
+  const UnmaskRequest request = fleet->server.Request(1).value();
+  UnmaskAnswer answer = fleet->client(1).Unmask(request).value();
+  EXPECT_EQ(fleet->client(1).Unmask(request).value().shares, answer.shares);
   ASSERT_TRUE(fleet->server.AddAnswer(1, answer).ok());
-  std::swap(answer.self_mask_shares[0], answer.self_mask_shares[1]);
-  EXPECT_TRUE(fleet->server.AddAnswer(1, answer).ok()) << "the order does not matter";
-  answer.mask_key_shares[0].share[0] ^= std::byte{1};
+  EXPECT_TRUE(fleet->server.AddAnswer(1, answer).ok());
+  answer.shares[0] ^= std::byte{1};
   EXPECT_EQ(fleet->server.AddAnswer(1, answer).reason(), "ALREADY_SUBMITTED");
   EXPECT_EQ(fleet->server.answer_count(), 1U);
   EXPECT_FALSE(fleet->server.CanUnmask());
 }
 
 // A server that is told the same things again, as after a restart, takes the round to the same end.
-TEST(ServerStates, ReplayGivesTheSameSum) {
-  auto fleet = FleetAfter(4);
-  Server replayed = Server::Create({"round-7", kLength, kMembersMax}).value();
-  Fleet twin(kMembers, kThreshold, kLength, 77);  // the same seed: the same messages
-  ASSERT_TRUE(twin.AdvertiseAndClose().ok());
-  ASSERT_TRUE(twin.ShareAndClose().ok());
-  ASSERT_TRUE(twin.UploadAndClose({4}).ok());
-  Fleet again(kMembers, kThreshold, kLength, 77);
-  for (Client& client : again.clients) ASSERT_TRUE(replayed.AddAdvert(client.AdvertiseKeys().value()).has_value());
-  ASSERT_TRUE(replayed.CloseRoster(kThreshold).ok());
-  for (std::uint32_t i = 1; i <= kMembers; ++i) ASSERT_TRUE(replayed.AddShares(i, twin.sent[i - 1]).ok());
+TEST_P(EachVariant, ReplayGivesTheSameSum) {
+  const auto expected = FleetAfter(GetParam(), confirmed() + 1);
+  const auto played = FleetAfter(GetParam(), confirmed());
+  Fleet again(Options(GetParam()));  // the same seed: the same messages
+  ASSERT_TRUE(again.AdvertiseAndClose().ok());
+  Server& replayed = again.server;
+  for (const std::uint32_t i : {5U, 3U, 1U, 2U, 4U}) ASSERT_TRUE(replayed.AddShares(i, *played->sent[i - 1]).ok());
   ASSERT_TRUE(replayed.CloseSharing().ok());
-  for (const std::uint32_t i : {3U, 1U, 2U}) ASSERT_TRUE(replayed.AddUpload(i).ok());
+  for (const std::uint32_t i : {3U, 1U, 4U, 2U}) ASSERT_TRUE(replayed.AddUpload(i).ok());
   ASSERT_TRUE(replayed.CloseUploads().ok());
-  for (const std::uint32_t i : {2U, 1U, 3U}) {
-    ASSERT_TRUE(replayed.AddAnswer(i, twin.client(i).Unmask(std::vector<std::uint32_t>{1, 2, 3}).value()).ok());
+  if (active()) {
+    const Bytes survivors = replayed.SurvivorBitmap().value();
+    for (const std::uint32_t i : {4U, 2U, 1U, 3U}) {
+      ASSERT_TRUE(replayed.AddConfirmation(i, played->client(i).Confirm(survivors).value()).ok());
+    }
+    ASSERT_TRUE(replayed.CloseConfirmations().ok());
   }
-  ASSERT_TRUE(replayed.Unmask(twin.sum, nullptr).ok());
-  EXPECT_EQ(twin.sum, fleet->sum);
+  for (const std::uint32_t i : {2U, 1U, 3U, 4U}) {
+    ASSERT_TRUE(replayed.AddAnswer(i, played->client(i).Unmask(replayed.Request(i).value()).value()).ok());
+  }
+  Words sum = played->sum;
+  ASSERT_TRUE(replayed.Unmask(sum, nullptr).ok());
+  EXPECT_EQ(sum, expected->sum);
 }
 
 }  // namespace

@@ -1,0 +1,127 @@
+// A device's checks of what the server tells it about the round.
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "secagg/client_states.h"
+
+namespace edgefleet::secagg {
+namespace {
+
+Error BadSetup(const std::string& what) { return InvalidArgument("BAD_SETUP", what + "; leave the round"); }
+Error BadRoster(const std::string& what) { return InvalidArgument("BAD_ROSTER", what + "; leave the round"); }
+
+// Sizes and ranges, and that it is this device's round.
+Status CheckFields(const RoundSetup& setup, const ClientOptions& options) {
+  EF_RETURN_IF_ERROR(CheckConfig(setup.config));
+  EF_RETURN_IF_ERROR(CheckGraph(setup.config.adversary, setup.members, setup.graph, setup.survivors_min));
+  if (setup.config.round_id != options.round_id || setup.config.adversary != options.adversary) {
+    return BadSetup("the setup is of another round or variant than this device was assigned to");
+  }
+  if (setup.server_nonce.size() != kDigestSize || setup.roster_digest.size() != kDigestSize) {
+    return BadSetup("the server's nonce and the roster's digest have 32 bytes each");
+  }
+  if (setup.index < 1 || setup.index > setup.members) return BadSetup("this device's index lies outside of the roster");
+  if (setup.neighbours.size() != setup.graph.degree) return BadRoster("the setup does not hold one advert for each neighbour");
+  const std::size_t identities = options.adversary == Adversary::kActive ? setup.members * kKeySize : 0;
+  if (setup.identities.size() != identities) return BadRoster("the setup does not hold one identity for each member");
+  return OkStatus();
+}
+
+// What the device insists on, whatever the server offers.
+Status CheckPolicy(const RoundSetup& setup, const ClientPolicy& policy) {
+  if (setup.members < policy.members_min || setup.survivors_min < policy.survivors_min) {
+    return FailedPrecondition("POLICY_REFUSES", "a roster of " + std::to_string(setup.members) + " with sums of " +
+                                                    std::to_string(setup.survivors_min) + " is less than this device's " +
+                                                    std::to_string(policy.members_min) + " and " +
+                                                    std::to_string(policy.survivors_min));
+  }
+  // Half a member more, so that rounding cannot make it one fewer.
+  const double dropouts = (setup.members - setup.survivors_min + 0.5) / setup.members;
+  return CheckPrivacy(setup.members, setup.graph,
+                      {.adversary = setup.config.adversary,
+                       .corrupt_fraction = policy.corrupt_fraction,
+                       .dropout_fraction = std::min(dropouts, 1.0)});
+}
+
+Status CheckDistinctKeys(const RoundSetup& setup, const KeyAdvert& own) {
+  std::set<Bytes> keys{own.cipher_public_key, own.mask_public_key};
+  for (const KeyAdvert& advert : setup.neighbours) {
+    if (advert.cipher_public_key.size() != kKeySize || advert.mask_public_key.size() != kKeySize) {
+      return BadRoster("a neighbour's keys have not 32 bytes each");
+    }
+    if (!keys.insert(advert.cipher_public_key).second || !keys.insert(advert.mask_public_key).second) {
+      return BadRoster("a key appears twice among the neighbours");
+    }
+  }
+  return OkStatus();
+}
+
+ByteView IdentityAt(const RoundSetup& setup, std::uint32_t index) {
+  return std::span(setup.identities).subspan((index - 1) * kKeySize, kKeySize);
+}
+
+crypto::Ed25519PublicKey ToPublicKey(ByteView bytes) {
+  crypto::Ed25519PublicKey key;
+  std::ranges::copy(bytes, key.begin());
+  return key;
+}
+
+// No identity twice in the whole roster, this device's at its place, and each neighbour's keys signed by its enrolled identity.
+Status CheckIdentities(const RoundSetup& setup, const ClientOptions& options, const std::vector<std::uint32_t>& neighbours,
+                       const KeyAdvert& own) {
+  if (!std::ranges::equal(IdentityAt(setup, setup.index), own.identity_key)) {
+    return BadRoster("this device's identity does not stand at its index");
+  }
+  std::set<crypto::Ed25519PublicKey> identities;
+  for (std::uint32_t index = 1; index <= setup.members; ++index) {
+    if (identities.insert(ToPublicKey(IdentityAt(setup, index))).second) continue;
+    return InvalidArgument("BAD_SIGNATURE", "an identity appears twice in the roster; leave the round");
+  }
+  for (std::size_t place = 0; place < neighbours.size(); ++place) {
+    KeyAdvert advert = setup.neighbours[place];
+    advert.identity_key = ToBytes(IdentityAt(setup, neighbours[place]));
+    EF_RETURN_IF_ERROR(CheckAdvertSignature(setup.config.round_id, advert, options.policy.authorities));
+  }
+  return OkStatus();
+}
+
+// In a complete graph the device sees every advert, so it can tell whether the digest is theirs.
+Status CheckRosterDigest(const RoundSetup& setup, const KeyAdvert& own) {
+  if (setup.graph.degree + 1 != setup.members) return OkStatus();
+  std::vector<KeyAdvert> adverts = setup.neighbours;
+  adverts.insert(adverts.begin() + setup.index - 1, own);
+  for (std::uint32_t index = 1; index <= setup.members && !setup.identities.empty(); ++index) {
+    adverts[index - 1].identity_key = ToBytes(IdentityAt(setup, index));
+  }
+  if (std::ranges::equal(RosterDigest(adverts), setup.roster_digest)) return OkStatus();
+  return BadSetup("the roster's digest is not that of its adverts");
+}
+
+}  // namespace
+
+Result<Neighbourhood> CheckSetup(const RoundSetup& setup, const ClientOptions& options, const KeyAdvert& own) {
+  EF_RETURN_IF_ERROR(CheckFields(setup, options));
+  EF_RETURN_IF_ERROR(CheckPolicy(setup, options.policy));
+  EF_RETURN_IF_ERROR(CheckDistinctKeys(setup, own));
+  Neighbourhood neighbourhood{.config = setup.config,
+                              .members = setup.members,
+                              .threshold = setup.graph.threshold,
+                              .survivors_min = setup.survivors_min,
+                              .round = DigestOfRound(setup.config.round_id),
+                              .session = SessionIdOf(setup),
+                              .index = setup.index};
+  const Graph graph(GraphSeed(neighbourhood.session), setup.members, setup.graph.degree);
+  neighbourhood.neighbours = graph.Neighbours(setup.index);
+  EF_RETURN_IF_ERROR(CheckRosterDigest(setup, own));
+  if (options.adversary == Adversary::kActive) {
+    EF_RETURN_IF_ERROR(CheckIdentities(setup, options, neighbourhood.neighbours, own));
+    for (const std::uint32_t neighbour : neighbourhood.neighbours) {
+      const ByteView identity = IdentityAt(setup, neighbour);
+      neighbourhood.identities.insert(neighbourhood.identities.end(), identity.begin(), identity.end());
+    }
+  }
+  return neighbourhood;
+}
+
+}  // namespace edgefleet::secagg

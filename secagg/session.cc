@@ -1,0 +1,113 @@
+#include "secagg/session.h"
+
+#include <algorithm>
+#include <string>
+
+namespace edgefleet::secagg {
+namespace {
+
+// A digest over a label and fields; each field is preceded by its length, so no two lists of fields give the same input.
+class FieldDigest {
+ public:
+  explicit FieldDigest(std::string_view label) { Add(AsBytes(label)); }
+  FieldDigest& Add(std::uint64_t number) {
+    std::array<std::byte, sizeof number> bytes;
+    for (std::size_t i = 0; i < bytes.size(); ++i, number >>= 8) bytes[i] = static_cast<std::byte>(number);
+    stream_.Update(bytes);
+    return *this;
+  }
+  FieldDigest& Add(ByteView bytes) {
+    Add(bytes.size());
+    stream_.Update(bytes);
+    return *this;
+  }
+  crypto::Sha256Digest Finish() { return stream_.Finish(); }
+
+ private:
+  crypto::Sha256Stream stream_;
+};
+
+Error BadSetup(const std::string& what) { return InvalidArgument("BAD_SETUP", what); }
+
+}  // namespace
+
+crypto::Sha256Digest RosterDigest(std::span<const KeyAdvert> adverts) {
+  FieldDigest digest("edgefleet/secagg/v1/roster");
+  digest.Add(adverts.size());
+  for (const KeyAdvert& advert : adverts) {
+    digest.Add(advert.cipher_public_key).Add(advert.mask_public_key).Add(advert.identity_key);
+    digest.Add(advert.certificate).Add(advert.signature);
+  }
+  return digest.Finish();
+}
+
+SessionId SessionIdOf(const RoundSetup& setup) {
+  const SessionConfig& config = setup.config;
+  FieldDigest digest("edgefleet/secagg/v1/session");
+  digest.Add(AsBytes(config.round_id));
+  digest.Add(static_cast<std::uint64_t>(config.adversary)).Add(static_cast<std::uint64_t>(config.cipher));
+  digest.Add(config.vector_length).Add(config.element_bits);
+  digest.Add(setup.members).Add(setup.graph.degree).Add(setup.graph.threshold).Add(setup.survivors_min);
+  digest.Add(setup.server_nonce).Add(setup.roster_digest).Add(setup.identities);
+  return digest.Finish();
+}
+
+crypto::Sha256Digest GraphSeed(const SessionId& session) {
+  return FieldDigest("edgefleet/secagg/v1/graph").Add(session).Finish();
+}
+
+crypto::Sha256Digest SurvivorsDigest(ByteView survivors) { return crypto::Sha256(survivors); }
+
+Status CheckAdvertSignature(std::string_view round_id, const KeyAdvert& advert,
+                            std::span<const crypto::Ed25519PublicKey> authorities) {
+  crypto::Ed25519PublicKey identity;
+  const bool right = advert.identity_key.size() == identity.size() && [&] {
+    std::ranges::copy(advert.identity_key, identity.begin());
+    return IsEnrolled(authorities, identity, advert.certificate) &&
+           VerifyAdvert(identity, round_id, advert.cipher_public_key, advert.mask_public_key, advert.signature);
+  }();
+  if (right) return OkStatus();
+  return InvalidArgument("BAD_SIGNATURE", "session keys are not signed by an identity that an authority has enrolled");
+}
+
+Status CheckConfig(const SessionConfig& config) {
+  if (config.round_id.empty() || config.round_id.size() > kRoundIdSizeMax) {
+    return BadSetup("a round id has 1 to " + std::to_string(kRoundIdSizeMax) + " bytes");
+  }
+  if (config.adversary != Adversary::kSemiHonest && config.adversary != Adversary::kActive) {
+    return BadSetup("the variant is neither semi-honest nor active; this library may be too old for the round");
+  }
+  if (config.cipher != MaskCipher::kAes256Ctr && config.cipher != MaskCipher::kAes128Ctr) {
+    return BadSetup("the mask cipher is unknown; this library may be too old for the round");
+  }
+  if (config.vector_length < 1 || config.vector_length >= kVectorLengthMax) {
+    return BadSetup("an update has 1 to 2^32 - 1 elements, not " + std::to_string(config.vector_length));
+  }
+  if (config.element_bits < 1 || config.element_bits > kElementBitsMax) {
+    return BadSetup("an element has 1 to 32 bits, not " + std::to_string(config.element_bits));
+  }
+  return OkStatus();
+}
+
+Status CheckGraph(Adversary adversary, std::uint32_t members, const GraphParameters& graph, std::uint32_t survivors_min) {
+  if (members < 3 || members > kMembersMax) {
+    return BadSetup("a roster has 3 to " + std::to_string(kMembersMax) + " members, not " + std::to_string(members));
+  }
+  if (!ValidDegree(members, graph.degree)) {
+    return BadSetup("degree " + std::to_string(graph.degree) + " makes no graph of " + std::to_string(members) +
+                    " members: it must be even and below n - 1, or n - 1");
+  }
+  if (graph.threshold < 2 || graph.threshold > graph.degree) {
+    return BadSetup("threshold " + std::to_string(graph.threshold) + " must be 2 to the degree " +
+                    std::to_string(graph.degree));
+  }
+  if (adversary == Adversary::kActive && 2 * graph.threshold <= graph.degree) {
+    return BadSetup("against an active adversary the threshold must exceed half of the degree");
+  }
+  if (survivors_min < graph.threshold || survivors_min > members) {
+    return BadSetup("survivors_min " + std::to_string(survivors_min) + " must be the threshold to the number of members");
+  }
+  return OkStatus();
+}
+
+}  // namespace edgefleet::secagg

@@ -1,0 +1,39 @@
+// What all parties of one aggregation agree on, derived from the setup message. Members that were told different things get
+// different session ids, so nothing between them opens.
+#pragma once
+
+#include <span>
+
+#include "base/crypto/crypto.h"
+#include "secagg/graph.h"
+#include "secagg/identity.h"
+#include "secagg/keys.h"
+#include "secagg/messages.h"
+
+namespace edgefleet::secagg {
+
+// SHA-256 over all adverts in order of their indices: the devices' contribution to the session id.
+crypto::Sha256Digest RosterDigest(std::span<const KeyAdvert> adverts);
+
+// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest and identities (index and neighbours differ
+// between devices and are no part of it).
+SessionId SessionIdOf(const RoundSetup& setup);
+
+// The seed of the neighbour graph: SHA-256 over a label and the session id, so no party chose it alone.
+crypto::Sha256Digest GraphSeed(const SessionId& session);
+
+// The digest of a survivor bitmap, as signed and answered.
+crypto::Sha256Digest SurvivorsDigest(ByteView survivors);
+
+// Active variant: INVALID_ARGUMENT [BAD_SIGNATURE] unless one of `authorities` has enrolled the advert's identity, which has
+// signed its keys for this round.
+Status CheckAdvertSignature(std::string_view round_id, const KeyAdvert& advert,
+                            std::span<const crypto::Ed25519PublicKey> authorities);
+
+// INVALID_ARGUMENT [BAD_SETUP] unless every field of `config` is in its range.
+Status CheckConfig(const SessionConfig& config);
+// INVALID_ARGUMENT [BAD_SETUP] unless n, k, t and survivors_min make a round: 3 <= n <= kMembersMax, ValidDegree, 2 <= t <= k,
+// t <= survivors_min <= n, and 2t > k when active.
+Status CheckGraph(Adversary adversary, std::uint32_t members, const GraphParameters& graph, std::uint32_t survivors_min);
+
+}  // namespace edgefleet::secagg

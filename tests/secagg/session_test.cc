@@ -1,0 +1,81 @@
+// Session ids bind everything that the parties must agree on.
+#include "secagg/session.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <set>
+
+namespace edgefleet::secagg {
+namespace {
+
+RoundSetup SampleSetup() {
+  return {.config = {.round_id = "round", .vector_length = 10, .element_bits = 20},
+          .members = 5,
+          .graph = {4, 3},
+          .survivors_min = 4,
+          .server_nonce = Bytes(kDigestSize),
+          .roster_digest = Bytes(kDigestSize)};
+}
+
+TEST(SessionIds, DifferInEveryField) {
+  const std::vector<std::function<void(RoundSetup&)>> changes{
+      [](RoundSetup&) {},
+      [](RoundSetup& s) { s.config.round_id = "rounc"; },
+      [](RoundSetup& s) { s.config.adversary = Adversary::kActive; },
+      [](RoundSetup& s) { s.config.cipher = MaskCipher::kAes128Ctr; },
+      [](RoundSetup& s) { s.config.vector_length = 11; },
+      [](RoundSetup& s) { s.config.element_bits = 21; },
+      [](RoundSetup& s) { s.members = 6; },
+      [](RoundSetup& s) { s.graph.degree = 2; },
+      [](RoundSetup& s) { s.graph.threshold = 4; },
+      [](RoundSetup& s) { s.survivors_min = 5; },
+      [](RoundSetup& s) { s.server_nonce[31] = std::byte{1}; },
+      [](RoundSetup& s) { s.roster_digest[0] = std::byte{1}; },
+      [](RoundSetup& s) { s.identities = Bytes(5 * kKeySize); },
+      [](RoundSetup& s) { s.identities = Bytes(4 * kKeySize); },
+  };
+  std::set<SessionId> ids;
+  for (const auto& change : changes) {
+    RoundSetup setup = SampleSetup();
+    change(setup);
+    EXPECT_TRUE(ids.insert(SessionIdOf(setup)).second) << ids.size();
+  }
+}
+
+TEST(SessionIds, AreTheSameForAllMembers) {
+  RoundSetup other = SampleSetup();
+  other.index = 3;
+  other.neighbours.resize(4);
+  EXPECT_EQ(SessionIdOf(SampleSetup()), SessionIdOf(other));
+}
+
+TEST(RosterDigests, DifferInEveryFieldAndInOrder) {
+  const KeyAdvert advert{Bytes(32, std::byte{1}), Bytes(32, std::byte{2})};
+  const KeyAdvert other{Bytes(32, std::byte{3}), Bytes(32, std::byte{4})};
+  KeyAdvert signed_advert = advert;
+  signed_advert.signature = Bytes(64);
+  KeyAdvert swapped{advert.mask_public_key, advert.cipher_public_key};
+  const std::vector<std::vector<KeyAdvert>> rosters{{},     {advert},        {advert, other}, {other, advert},
+                                                    {other}, {signed_advert}, {swapped}};
+  std::set<crypto::Sha256Digest> digests;
+  for (const auto& roster : rosters) EXPECT_TRUE(digests.insert(RosterDigest(roster)).second) << digests.size();
+}
+
+TEST(Bitmaps, AreCheckedToTheLastBit) {
+  EXPECT_TRUE(IsBitmapOf(Bytes{std::byte{0xFF}}, 8));
+  EXPECT_TRUE(IsBitmapOf(Bytes{std::byte{0x7F}}, 7));
+  EXPECT_FALSE(IsBitmapOf(Bytes{std::byte{0x80}}, 7));
+  EXPECT_FALSE(IsBitmapOf(Bytes{}, 1));
+  EXPECT_FALSE(IsBitmapOf(Bytes(2), 8));
+  EXPECT_TRUE(IsBitmapOf(Bytes{}, 0));
+  Bytes bitmap(2);
+  SetBit(bitmap, 0);
+  SetBit(bitmap, 9);
+  EXPECT_EQ(CountBits(bitmap), 2U);
+  EXPECT_TRUE(TestBit(bitmap, 9));
+  EXPECT_FALSE(TestBit(bitmap, 8));
+}
+
+}  // namespace
+}  // namespace edgefleet::secagg
