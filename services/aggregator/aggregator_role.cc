@@ -3,7 +3,9 @@
 #include <grpcpp/impl/codegen/service_type.h>
 
 #include <filesystem>
+#include <optional>
 #include <system_error>
+#include <vector>
 
 #include "aggregator/rounds/coordinator.h"
 #include "aggregator/rounds/store/sql_round_store.h"
@@ -11,6 +13,7 @@
 #include "base/crypto/crypto.h"
 #include "services/aggregator/gateways.h"
 #include "services/aggregator/grpc_services.h"
+#include "services/runtime/signing_key.h"
 
 namespace edgefleet::services {
 namespace {
@@ -26,6 +29,8 @@ constexpr std::size_t kWorkQueueMax = 4'096;
 Status MakeFolder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
+  // Journals and transcripts hold what devices sent.
+  if (!error) std::filesystem::permissions(folder, std::filesystem::perms::owner_all, error);
   if (!error) return OkStatus();
   return FailedPrecondition("DATA_DIR", "cannot make the folder " + folder.string() + ": " + error.message());
 }
@@ -36,11 +41,14 @@ struct AggregatorRole::Impl {
   explicit Impl(RoleContext c) : context(c), folder(c.config.data_dir / "aggregator") {}
 
   Status OpenStores();
+  Status LoadKeys();
   rounds::RoundPorts Ports();
 
   const RoleContext context;
   const std::filesystem::path folder;
   crypto::SecureRandom random;
+  std::optional<crypto::Ed25519SecretKey> transcript_key;
+  std::vector<crypto::Ed25519PublicKey> enrolment_keys;
   std::unique_ptr<rounds::RoundStore> store;
   std::unique_ptr<aggregation::UpdateSpool> spool;
   std::unique_ptr<grpc::Service> tasks;
@@ -55,12 +63,7 @@ struct AggregatorRole::Impl {
 };
 
 Status AggregatorRole::Impl::OpenStores() {
-  // The spool of a former process: its rounds cannot go on, so their uploads go.
-  std::error_code error;
-  std::filesystem::remove_all(folder / "spool", error);
-  if (error) return FailedPrecondition("DATA_DIR", "cannot clear the spool below " + folder.string() + ": " + error.message());
-  EF_RETURN_IF_ERROR(MakeFolder(folder / "spool"));
-  EF_RETURN_IF_ERROR(MakeFolder(folder / "candidates"));
+  for (const char* name : {"spool", "candidates", "rounds", "transcripts"}) EF_RETURN_IF_ERROR(MakeFolder(folder / name));
   if (context.config.postgres_url.empty()) {
     EF_ASSIGN_OR_RETURN(store, rounds::OpenSqliteRoundStore(folder / "rounds.db"));
   } else {
@@ -69,6 +72,17 @@ Status AggregatorRole::Impl::OpenStores() {
   EF_ASSIGN_OR_RETURN(spool,
                       aggregation::UpdateSpool::Open(
                           {.folder = folder / "spool", .bytes_max = kSpoolBytesMax, .upload_bytes_max = kUpdateBytesMax}));
+  return OkStatus();
+}
+
+Status AggregatorRole::Impl::LoadKeys() {
+  const auto& config = context.config;
+  EF_ASSIGN_OR_RETURN(transcript_key, LoadSigningKey(config.aggregator.transcript_key, config.data_dir, "transcript"));
+  for (const auto& file : config.aggregator.enrolment_keys) {
+    auto key = crypto::ReadEd25519PublicKey(file);
+    if (!key) return std::move(key).error().Annotate("aggregator.enrolment_keys: " + file.string());
+    enrolment_keys.push_back(*key);
+  }
   return OkStatus();
 }
 
@@ -83,7 +97,11 @@ rounds::RoundPorts AggregatorRole::Impl::Ports() {
           .work = *work,
           .random = random,
           .logger = context.logger,
-          .candidates = folder / "candidates"};
+          .candidates = folder / "candidates",
+          .rounds = folder / "rounds",
+          .transcripts = folder / "transcripts",
+          .transcript_key = &*transcript_key,
+          .enrolment_keys = enrolment_keys};
 }
 
 AggregatorRole::AggregatorRole(RoleContext context) : impl_(std::make_unique<Impl>(context)) {}
@@ -91,8 +109,9 @@ AggregatorRole::~AggregatorRole() { Stop(); }
 
 Status AggregatorRole::RegisterServices(grpc::ServerBuilder& builder) {
   EF_RETURN_IF_ERROR(impl_->OpenStores());
+  EF_RETURN_IF_ERROR(impl_->LoadKeys());
   auto coordinator = [this] { return impl_->coordinator.get(); };
-  impl_->tasks = aggregator::MakeTaskService(impl_->context.handlers, coordinator);
+  impl_->tasks = aggregator::MakeTaskService(impl_->context.handlers, coordinator, impl_->folder / "transcripts");
   impl_->rounds_service = aggregator::MakeRoundService(impl_->context.handlers, coordinator);
   builder.RegisterService(impl_->tasks.get());
   builder.RegisterService(impl_->rounds_service.get());

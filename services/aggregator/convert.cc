@@ -8,10 +8,6 @@ namespace {
 namespace pb = edgefleet::rounds::v1;
 
 constexpr std::size_t kIdMax = 64;
-constexpr int kSealedSharesMax = 4095;
-constexpr std::size_t kSealedBytesMax = 512;
-constexpr int kRevealedSharesMax = 4096;
-constexpr std::size_t kRevealedBytesMax = 128;
 
 template <typename T>
 T OrDefault(T value, T fallback) {
@@ -38,6 +34,12 @@ rounds::CohortSpec CohortFromProto(const selection::v1::SelectionSpec& message) 
   return cohort;
 }
 
+// The domain's numbers are the contract's.
+selection::v1::Adversary AdversaryToProto(secagg::Adversary adversary) {
+  return static_cast<selection::v1::Adversary>(adversary);
+}
+pb::MaskCipher CipherToProto(secagg::MaskCipher cipher) { return static_cast<pb::MaskCipher>(cipher); }
+
 pb::TaskSpec SpecToProto(const rounds::TaskSpec& spec) {
   pb::TaskSpec message;
   message.set_model(spec.model);
@@ -63,17 +65,53 @@ pb::TaskSpec SpecToProto(const rounds::TaskSpec& spec) {
   message.set_collecting_ms_max(spec.collecting_ms_max);
   message.set_unmasking_ms_max(spec.unmasking_ms_max);
   message.set_failed_rounds_max(spec.failed_rounds_max);
+  auto* secure = message.mutable_secure_aggregation();
+  secure->set_adversary(AdversaryToProto(spec.secure_aggregation.adversary));
+  secure->set_corrupt_fraction(spec.secure_aggregation.corrupt_fraction);
+  secure->set_dropout_fraction(spec.secure_aggregation.dropout_fraction);
+  secure->set_mask_cipher(CipherToProto(spec.secure_aggregation.mask_cipher));
+  auto* compression = message.mutable_compression();
+  compression->set_value_bits(spec.compression.value_bits);
+  compression->set_keep_fraction(spec.compression.keep_fraction);
+  compression->set_rotate(spec.compression.rotate);
   return message;
 }
 
-Result<std::vector<secagg::RevealedShare>> Revealed(const google::protobuf::RepeatedPtrField<pb::RevealedShare>& messages) {
-  if (messages.size() > kRevealedSharesMax) return InvalidArgument("BAD_ANSWER", "at most 4,096 shares of a kind");
-  std::vector<secagg::RevealedShare> shares;
-  for (const auto& message : messages) {
-    if (message.share().size() > kRevealedBytesMax) return InvalidArgument("BAD_ANSWER", "a share has at most 128 bytes");
-    shares.push_back({message.owner(), ToBytes(AsBytes(message.share()))});
+Result<rounds::SecureAggregationSpec> SecureAggregationFromProto(const pb::SecureAggregationSpec& message) {
+  // A value that this version does not know is refused: the weaker one in its place would be no answer.
+  if (!selection::v1::Adversary_IsValid(message.adversary())) {
+    return InvalidArgument("BAD_TASK", "spec.secure_aggregation.adversary is none of SEMI_HONEST, ACTIVE");
   }
-  return shares;
+  if (!pb::MaskCipher_IsValid(message.mask_cipher())) {
+    return InvalidArgument("BAD_TASK", "spec.secure_aggregation.mask_cipher is none of AES_256, AES_128");
+  }
+  const rounds::SecureAggregationSpec defaults;
+  return rounds::SecureAggregationSpec{
+      .adversary = OrDefault(static_cast<secagg::Adversary>(message.adversary()), defaults.adversary),
+      .corrupt_fraction = OrDefault(message.corrupt_fraction(), defaults.corrupt_fraction),
+      .dropout_fraction = message.dropout_fraction(),
+      .mask_cipher = OrDefault(static_cast<secagg::MaskCipher>(message.mask_cipher()), defaults.mask_cipher)};
+}
+
+pb::PhaseUpdate::Training SetupToProto(const secagg::RoundSetup& setup) {
+  pb::PhaseUpdate::Training message;
+  message.set_index(setup.index);
+  message.set_members(setup.members);
+  message.set_degree(setup.graph.degree);
+  message.set_threshold(setup.graph.threshold);
+  message.set_survivors_min(setup.survivors_min);
+  message.set_adversary(AdversaryToProto(setup.config.adversary));
+  message.set_mask_cipher(CipherToProto(setup.config.cipher));
+  message.set_vector_length(setup.config.vector_length);
+  message.set_element_bits(setup.config.element_bits);
+  message.set_server_nonce(ToString(setup.server_nonce));
+  message.set_roster_digest(ToString(setup.roster_digest));
+  message.set_identities(ToString(setup.identities));
+  for (const secagg::KeyAdvert& neighbour : setup.neighbours) {
+    message.mutable_neighbour_keys()->append(AsText(neighbour.cipher_public_key)).append(AsText(neighbour.mask_public_key));
+    message.mutable_neighbour_credentials()->append(AsText(neighbour.certificate)).append(AsText(neighbour.signature));
+  }
+  return message;
 }
 
 }  // namespace
@@ -118,6 +156,10 @@ Result<rounds::TaskSpec> FromProto(const pb::TaskSpec& message) {
   spec.collecting_ms_max = OrDefault<std::int64_t>(message.collecting_ms_max(), defaults.collecting_ms_max);
   spec.unmasking_ms_max = OrDefault<std::int64_t>(message.unmasking_ms_max(), defaults.unmasking_ms_max);
   spec.failed_rounds_max = OrDefault(message.failed_rounds_max(), defaults.failed_rounds_max);
+  EF_ASSIGN_OR_RETURN(spec.secure_aggregation, SecureAggregationFromProto(message.secure_aggregation()));
+  spec.compression = {.value_bits = message.compression().value_bits(),
+                      .keep_fraction = message.compression().keep_fraction(),
+                      .rotate = message.compression().rotate()};
   return spec;
 }
 
@@ -132,24 +174,52 @@ Result<rounds::Participant> FromProto(const pb::Participant& message) {
   return rounds::Participant{message.round_id(), message.device_id(), ToBytes(AsBytes(message.token()))};
 }
 
-Result<std::vector<secagg::SealedShares>> FromProto(const google::protobuf::RepeatedPtrField<pb::SealedShares>& messages) {
-  if (messages.size() > kSealedSharesMax) return InvalidArgument("BAD_SHARES", "at most 4,095 sealed shares");
-  std::vector<secagg::SealedShares> shares;
-  shares.reserve(static_cast<std::size_t>(messages.size()));
-  for (const auto& message : messages) {
-    if (message.ciphertext().size() > kSealedBytesMax) {
-      return InvalidArgument("BAD_SHARES", "a sealed share has at most 512 bytes");
-    }
-    shares.push_back({message.sender(), message.receiver(), ToBytes(AsBytes(message.ciphertext()))});
+Result<secagg::KeyAdvert> FromProto(const pb::AdvertiseKeysRequest& message) {
+  for (const auto* key : {&message.cipher_public_key(), &message.mask_public_key()}) {
+    if (key->size() != secagg::kKeySize) return InvalidArgument("BAD_KEY", "a public key has 32 bytes");
   }
-  return shares;
+  const bool signs = !message.signature().empty();
+  if (message.identity_key().size() != (signs ? secagg::kKeySize : 0) ||
+      message.certificate().size() != (signs ? secagg::kSignatureSize : 0) ||
+      message.signature().size() != (signs ? secagg::kSignatureSize : 0)) {
+    return InvalidArgument("BAD_SIGNATURE",
+                           "an identity key has 32 bytes, its certificate and a signature 64; or all are absent");
+  }
+  return secagg::KeyAdvert{.cipher_public_key = ToBytes(AsBytes(message.cipher_public_key())),
+                           .mask_public_key = ToBytes(AsBytes(message.mask_public_key())),
+                           .identity_key = ToBytes(AsBytes(message.identity_key())),
+                           .certificate = ToBytes(AsBytes(message.certificate())),
+                           .signature = ToBytes(AsBytes(message.signature()))};
+}
+
+Result<secagg::SharedKeys> FromProto(const pb::ShareKeysRequest& message) {
+  if (message.seed_commitment().size() != secagg::kDigestSize) {
+    return InvalidArgument("BAD_SHARES", "a seed commitment has 32 bytes");
+  }
+  if (message.sealed().size() > secagg::kSealedSize * secagg::kMembersMax) {
+    return InvalidArgument("BAD_SHARES", "sealed shares have 80 bytes for each neighbour");
+  }
+  return secagg::SharedKeys{.seed_commitment = ToBytes(AsBytes(message.seed_commitment())),
+                            .sealed = ToBytes(AsBytes(message.sealed()))};
+}
+
+Result<secagg::Confirmation> FromProto(const pb::ConfirmRequest& message) {
+  if (message.signature().size() != secagg::kSignatureSize) return InvalidArgument("BAD_SIGNATURE", "a signature has 64 bytes");
+  return secagg::Confirmation{.signature = ToBytes(AsBytes(message.signature()))};
 }
 
 Result<secagg::UnmaskAnswer> FromProto(const pb::UnmaskRequest& message) {
-  secagg::UnmaskAnswer answer;
-  EF_ASSIGN_OR_RETURN(answer.self_mask_shares, Revealed(message.self_mask_shares()));
-  EF_ASSIGN_OR_RETURN(answer.mask_key_shares, Revealed(message.mask_key_shares()));
-  return answer;
+  if (message.survivors_digest().size() != secagg::kDigestSize) {
+    return InvalidArgument("BAD_ANSWER", "the digest of the survivors has 32 bytes");
+  }
+  if (message.held().size() > secagg::BitmapSize(secagg::kMembersMax) ||
+      message.shares().size() > secagg::kShareSize * secagg::kMembersMax) {
+    return InvalidArgument("BAD_ANSWER",
+                           "an answer has a bit for each sender of the inbox, and 32 bytes for each that is held");
+  }
+  return secagg::UnmaskAnswer{.survivors_digest = ToBytes(AsBytes(message.survivors_digest())),
+                              .held = ToBytes(AsBytes(message.held())),
+                              .shares = ToBytes(AsBytes(message.shares()))};
 }
 
 selection::v1::SelectionSpec ToProto(const rounds::CohortSpec& cohort) {
@@ -169,6 +239,28 @@ selection::v1::SelectionSpec ToProto(const rounds::CohortSpec& cohort) {
   message.set_seed(cohort.seed);
   message.set_pool_min(cohort.pool_min);
   message.set_quota_min(cohort.quota_min);
+  return message;
+}
+
+selection::v1::TrainingPlan ToProto(const rounds::TrainingPlan& plan) {
+  selection::v1::TrainingPlan message;
+  message.set_model(plan.model);
+  message.set_base_version(plan.base_version);
+  message.set_manifest_path(plan.manifest_path);
+  message.set_layout_sha256(ToString(plan.layout_sha256));
+  message.set_parameter_count(plan.parameter_count);
+  message.set_epochs(plan.epochs);
+  message.set_batch_size(plan.batch_size);
+  message.set_learning_rate(plan.learning_rate);
+  message.set_proximal_mu(plan.proximal_mu);
+  message.set_example_count_max(plan.example_count_max);
+  message.set_clip_norm(plan.clip_norm);
+  message.set_value_bits(plan.value_bits);
+  message.set_adversary(AdversaryToProto(plan.adversary));
+  message.set_keep_fraction(plan.keep_fraction);
+  message.set_rotate(plan.rotate);
+  message.set_encoding_seed(ToString(plan.encoding_seed));
+  message.set_participants_max(plan.participants_max);
   return message;
 }
 
@@ -202,6 +294,11 @@ pb::Round ToProto(const rounds::Round& round) {
   message.set_uploaded(round.uploaded);
   message.set_unmasked(round.unmasked);
   message.set_dropouts_recovered(round.dropouts_recovered);
+  message.set_degree(round.degree);
+  message.set_threshold(round.threshold);
+  message.set_adversary(AdversaryToProto(round.adversary));
+  message.set_element_bits(round.element_bits);
+  message.set_blamed(round.blamed);
   message.set_examples(round.examples);
   message.set_accuracy(round.accuracy);
   message.set_accuracy_before(round.accuracy_before);
@@ -220,29 +317,16 @@ pb::PhaseUpdate ToProto(const rounds::PhaseUpdate& update) {
   message.set_phase(ToProto(update.phase));
   message.set_failure_reason(update.failure_reason);
   message.set_deadline_unix_ms(ToUnixMillis(update.deadline));
-  if (update.training) {
-    auto* training = message.mutable_training();
-    training->set_index(update.training->index);
-    training->set_threshold(update.training->threshold);
-    training->set_modulus_bits(secagg::kModulusBits);
-    training->set_vector_length(update.training->vector_length);
-    for (const auto& member : update.training->roster) {
-      auto* to = training->add_roster();
-      to->set_index(member.index);
-      to->set_cipher_public_key(ToString(member.cipher_public_key));
-      to->set_mask_public_key(ToString(member.mask_public_key));
-    }
-  }
+  if (update.training) *message.mutable_training() = SetupToProto(*update.training);
   if (update.collecting) {
-    for (const auto& share : *update.collecting) {
-      auto* to = message.mutable_collecting()->add_inbox();
-      to->set_sender(share.sender);
-      to->set_receiver(share.receiver);
-      to->set_ciphertext(ToString(share.ciphertext));
-    }
+    message.mutable_collecting()->set_senders(ToString(update.collecting->senders));
+    message.mutable_collecting()->set_sealed(ToString(update.collecting->sealed));
   }
+  if (update.confirming) message.mutable_confirming()->set_survivors(ToString(*update.confirming));
   if (update.unmasking) {
-    for (const std::uint32_t index : *update.unmasking) message.mutable_unmasking()->add_survivors(index);
+    message.mutable_unmasking()->set_survivors(ToString(update.unmasking->survivors));
+    message.mutable_unmasking()->set_signers(ToString(update.unmasking->signers));
+    message.mutable_unmasking()->set_signatures(ToString(update.unmasking->signatures));
   }
   return message;
 }

@@ -15,13 +15,17 @@ Result<std::uint32_t> PageSize(std::uint32_t page_size);
 Result<rounds::TaskSpec> FromProto(const edgefleet::rounds::v1::TaskSpec& message);
 // INVALID_ARGUMENT [BAD_PARTICIPANT].
 Result<rounds::Participant> FromProto(const edgefleet::rounds::v1::Participant& message);
+// INVALID_ARGUMENT [BAD_KEY, BAD_SIGNATURE].
+Result<secagg::KeyAdvert> FromProto(const edgefleet::rounds::v1::AdvertiseKeysRequest& message);
 // INVALID_ARGUMENT [BAD_SHARES].
-Result<std::vector<secagg::SealedShares>> FromProto(
-    const google::protobuf::RepeatedPtrField<edgefleet::rounds::v1::SealedShares>& messages);
+Result<secagg::SharedKeys> FromProto(const edgefleet::rounds::v1::ShareKeysRequest& message);
+// INVALID_ARGUMENT [BAD_SIGNATURE].
+Result<secagg::Confirmation> FromProto(const edgefleet::rounds::v1::ConfirmRequest& message);
 // INVALID_ARGUMENT [BAD_ANSWER].
 Result<secagg::UnmaskAnswer> FromProto(const edgefleet::rounds::v1::UnmaskRequest& message);
 
 edgefleet::selection::v1::SelectionSpec ToProto(const rounds::CohortSpec& cohort);
+edgefleet::selection::v1::TrainingPlan ToProto(const rounds::TrainingPlan& plan);
 edgefleet::rounds::v1::Task ToProto(const rounds::Task& task);
 edgefleet::rounds::v1::Round ToProto(const rounds::Round& round);
 edgefleet::rounds::v1::Phase ToProto(rounds::Phase phase);

@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 
@@ -12,7 +13,9 @@
 namespace edgefleet::services::aggregator {
 
 // `coordinator` yields null until the role has started; it is only asked while handlers.serving.
-std::unique_ptr<grpc::Service> MakeTaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator);
+// `transcripts`: the folder of RoundPorts.
+std::unique_ptr<grpc::Service> MakeTaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator,
+                                               std::filesystem::path transcripts);
 std::unique_ptr<grpc::Service> MakeRoundService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator);
 
 }  // namespace edgefleet::services::aggregator

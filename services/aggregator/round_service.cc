@@ -94,10 +94,7 @@ class RoundService final : public pb::RoundService::CallbackService {
                                           pb::PhaseTicket* response) override {
     return Run(context, "RoundService/AdvertiseKeys", request, response,
                [](ActiveRound& round, rounds::Participant who, const pb::AdvertiseKeysRequest& req, auto deferred) -> Status {
-                 secagg::KeyAdvert advert{ToBytes(AsBytes(req.cipher_public_key())), ToBytes(AsBytes(req.mask_public_key()))};
-                 if (advert.cipher_public_key.size() != secagg::kKeySize || advert.mask_public_key.size() != secagg::kKeySize) {
-                   return InvalidArgument("BAD_KEY", "a public key has 32 bytes");
-                 }
+                 EF_ASSIGN_OR_RETURN(auto advert, FromProto(req));
                  round.AdvertiseKeys(std::move(who), std::move(advert), Ticket(std::move(deferred)));
                  return OkStatus();
                });
@@ -120,8 +117,8 @@ class RoundService final : public pb::RoundService::CallbackService {
                                       pb::PhaseTicket* response) override {
     return Run(context, "RoundService/ShareKeys", request, response,
                [](ActiveRound& round, rounds::Participant who, const pb::ShareKeysRequest& req, auto deferred) -> Status {
-                 EF_ASSIGN_OR_RETURN(auto shares, FromProto(req.shares()));
-                 round.ShareKeys(std::move(who), std::move(shares), Ticket(std::move(deferred)));
+                 EF_ASSIGN_OR_RETURN(auto shared, FromProto(req));
+                 round.ShareKeys(std::move(who), std::move(shared), Ticket(std::move(deferred)));
                  return OkStatus();
                });
   }
@@ -143,6 +140,16 @@ class RoundService final : public pb::RoundService::CallbackService {
     return RunUpload<pb::UploadUpdateRequest, pb::UploadState>(
         handlers_, context, "RoundService/UploadUpdate", response,
         std::make_unique<UpdateSink>([this](const std::string& round_id) { return coordinator_()->FindRound(round_id); }));
+  }
+
+  grpc::ServerUnaryReactor* Confirm(CallbackServerContext* context, const pb::ConfirmRequest* request,
+                                    pb::PhaseTicket* response) override {
+    return Run(context, "RoundService/Confirm", request, response,
+               [](ActiveRound& round, rounds::Participant who, const pb::ConfirmRequest& req, auto deferred) -> Status {
+                 EF_ASSIGN_OR_RETURN(auto confirmation, FromProto(req));
+                 round.Confirm(std::move(who), std::move(confirmation), Ticket(std::move(deferred)));
+                 return OkStatus();
+               });
   }
 
   grpc::ServerUnaryReactor* Unmask(CallbackServerContext* context, const pb::UnmaskRequest* request,

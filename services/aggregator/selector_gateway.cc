@@ -11,23 +11,6 @@ using namespace std::chrono_literals;
 
 constexpr auto kTimeout = 10s;
 
-pb::TrainingPlan PlanToProto(const rounds::TrainingPlan& plan) {
-  pb::TrainingPlan message;
-  message.set_model(plan.model);
-  message.set_base_version(plan.base_version);
-  message.set_manifest_path(plan.manifest_path);
-  message.set_layout_sha256(ToString(plan.layout_sha256));
-  message.set_parameter_count(plan.parameter_count);
-  message.set_epochs(plan.epochs);
-  message.set_batch_size(plan.batch_size);
-  message.set_learning_rate(plan.learning_rate);
-  message.set_proximal_mu(plan.proximal_mu);
-  message.set_example_count_max(plan.example_count_max);
-  message.set_clip_norm(plan.clip_norm);
-  message.set_value_bits(plan.value_bits);
-  return message;
-}
-
 Result<rounds::Selection> FromProto(const pb::Selection& message) {
   using State = rounds::Selection::State;
   rounds::Selection selection;
@@ -65,7 +48,7 @@ class GrpcSelectorGateway final : public SelectorGateway {
     message.set_task_id(request.task_id);
     message.set_round_id(request.round_id);
     *message.mutable_spec() = ToProto(request.cohort);
-    *message.mutable_plan() = PlanToProto(request.plan);
+    *message.mutable_plan() = ToProto(request.plan);
     message.set_aggregator_address(address_);
     message.set_deadline_unix_ms(ToUnixMillis(request.deadline));
     pb::Selection response;

@@ -1,7 +1,9 @@
 #include "base/crypto/crypto.h"
+#include "base/file_handle.h"
 #include "edgefleet/rounds/v1/rounds.grpc.pb.h"
 #include "services/aggregator/convert.h"
 #include "services/aggregator/grpc_services.h"
+#include "services/runtime/file_chunks.h"
 
 namespace edgefleet::services::aggregator {
 namespace {
@@ -30,8 +32,8 @@ class GrpcWatcher final : public rounds::TaskWatcher {
 
 class TaskService final : public pb::TaskService::CallbackService {
  public:
-  TaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator)
-      : handlers_(handlers), coordinator_(std::move(coordinator)) {}
+  TaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator, std::filesystem::path transcripts)
+      : handlers_(handlers), coordinator_(std::move(coordinator)), transcripts_(std::move(transcripts)) {}
 
   grpc::ServerUnaryReactor* CreateTask(CallbackServerContext* context, const pb::CreateTaskRequest* request,
                                        pb::Task* response) override {
@@ -101,15 +103,35 @@ class TaskService final : public pb::TaskService::CallbackService {
         });
   }
 
+  grpc::ServerWriteReactor<pb::TranscriptChunk>* GetTranscript(CallbackServerContext* context,
+                                                               const pb::GetTranscriptRequest* request) override {
+    return RunDownload<pb::TranscriptChunk>(
+        handlers_, context, "TaskService/GetTranscript", request,
+        [this](const pb::GetTranscriptRequest& req) -> Result<Producer<pb::TranscriptChunk>> {
+          if (!CheckRequestId(req.round_id()).ok()) {  // also: it makes no path to another folder
+            return InvalidArgument("BAD_ROUND_ID", "round_id must be 1 to 64 characters of [A-Za-z0-9._-]");
+          }
+          auto file = FileHandle::Open(rounds::TranscriptFile(transcripts_, req.round_id()));
+          if (!file) {
+            return NotFound("TRANSCRIPT_UNKNOWN",
+                            "no transcript of round '" + req.round_id() +
+                                "' lies here; it is written when a round ends, by the aggregator that ran it");
+          }
+          return ReadChunks<pb::TranscriptChunk>(std::move(*file), 0);
+        });
+  }
+
  private:
   HandlerContext& handlers_;
   const std::function<rounds::Coordinator*()> coordinator_;
+  const std::filesystem::path transcripts_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeTaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator) {
-  return std::make_unique<TaskService>(handlers, std::move(coordinator));
+std::unique_ptr<grpc::Service> MakeTaskService(HandlerContext& handlers, std::function<rounds::Coordinator*()> coordinator,
+                                               std::filesystem::path transcripts) {
+  return std::make_unique<TaskService>(handlers, std::move(coordinator), std::move(transcripts));
 }
 
 }  // namespace edgefleet::services::aggregator

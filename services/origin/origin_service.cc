@@ -1,11 +1,9 @@
 #include "services/origin/origin_service.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "proto/rpc/status.h"
+#include "services/runtime/file_chunks.h"
 
 namespace edgefleet::services {
 namespace {
@@ -66,21 +64,6 @@ class PutBlobSink final : public UploadSink<v1::PutBlobRequest, v1::BlobState> {
   std::unique_ptr<blobs::BlobWriter> writer_;
 };
 
-// Reads an open blob from `offset` on, a chunk a message.
-Producer<v1::BlobChunk> ReadChunks(FileHandle file, std::uint64_t offset) {
-  auto shared = std::make_shared<FileHandle>(std::move(file));
-  return [shared, offset](v1::BlobChunk& message) mutable -> Result<bool> {
-    if (offset >= shared->size()) return false;
-    std::string& chunk = *message.mutable_chunk();
-    chunk.resize(std::min<std::uint64_t>(rpc::kChunkBytes, shared->size() - offset));
-    const ssize_t got = ::pread(shared->fd(), chunk.data(), chunk.size(), static_cast<off_t>(offset));
-    if (got <= 0) return Internal("FILE_IO", "a stored blob cannot be read");
-    chunk.resize(static_cast<std::size_t>(got));
-    offset += static_cast<std::uint64_t>(got);
-    return true;
-  };
-}
-
 }  // namespace
 
 void OriginService::SetBaseUrl(std::string url) {
@@ -111,7 +94,7 @@ grpc::ServerWriteReactor<v1::BlobChunk>* OriginService::GetBlob(grpc::CallbackSe
                                     [this](const v1::GetBlobRequest& req) -> Result<Producer<v1::BlobChunk>> {
                                       EF_ASSIGN_OR_RETURN(const auto digest, ParseDigest(req.sha256()));
                                       EF_ASSIGN_OR_RETURN(FileHandle file, blobs_.Open(digest));
-                                      return ReadChunks(std::move(file), req.offset());
+                                      return ReadChunks<v1::BlobChunk>(std::move(file), req.offset());
                                     });
 }
 

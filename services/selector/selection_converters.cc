@@ -31,7 +31,9 @@ Status CheckPlan(const v1::TrainingPlan& plan) {
   if (!selection::IsName(plan.model())) return BadSpec("the plan's model must be a name of [a-z0-9._-]");
   if (plan.manifest_path().size() > kManifestPathMax) return BadSpec("the plan's manifest_path has more than 200 characters");
   if (plan.layout_sha256().size() != kSha256Size) return BadSpec("the plan's layout_sha256 must be 32 bytes");
-  for (const double number : {plan.learning_rate(), plan.proximal_mu(), plan.clip_norm()}) {
+  if (plan.encoding_seed().size() != kSha256Size) return BadSpec("the plan's encoding_seed must be 32 bytes");
+  if (!v1::Adversary_IsValid(plan.adversary())) return BadSpec("the plan's adversary must be SEMI_HONEST or ACTIVE");
+  for (const double number : {plan.learning_rate(), plan.proximal_mu(), plan.clip_norm(), plan.keep_fraction()}) {
     if (!std::isfinite(number) || number < 0) return BadSpec("the plan's numbers must be finite and not negative");
   }
   return OkStatus();

@@ -91,6 +91,7 @@ class SelectorRoleTest : public testing::TestWithParam<std::string> {
     plan.set_base_version(3);
     plan.set_layout_sha256(std::string(32, 'h'));
     plan.set_learning_rate(0.1);
+    plan.set_encoding_seed(std::string(32, 's'));
     request.set_aggregator_address("127.0.0.1:7070");
     request.set_deadline_unix_ms(ToUnixMillis(std::chrono::system_clock::now()) + 600'000);
     return request;
@@ -192,6 +193,9 @@ TEST_P(SelectorRoleTest, RefusesMalformedSelections) {
       {"BAD_SPEC", [](auto& r) { r.mutable_plan()->set_layout_sha256("short"); }},
       {"BAD_SPEC", [](auto& r) { r.mutable_plan()->set_manifest_path(std::string(201, 'x')); }},
       {"BAD_SPEC", [](auto& r) { r.mutable_plan()->set_clip_norm(-1); }},
+      {"BAD_SPEC", [](auto& r) { r.mutable_plan()->set_keep_fraction(std::numeric_limits<double>::quiet_NaN()); }},
+      {"BAD_SPEC", [](auto& r) { r.mutable_plan()->set_encoding_seed("short"); }},
+      {"BAD_SPEC", [](auto& r) { r.mutable_plan()->set_adversary(static_cast<v1::Adversary>(3)); }},
       {"BAD_SPEC", [](auto& r) { r.set_deadline_unix_ms(std::numeric_limits<std::int64_t>::max()); }},
       {"BAD_SPEC", [](auto& r) { r.set_deadline_unix_ms(std::numeric_limits<std::int64_t>::min()); }}};
   for (const auto& [reason, change] : cases) {
