@@ -51,6 +51,8 @@ Result<std::vector<std::pair<std::string, std::string>>> ParseTags(const std::ve
 
 void PrintVersion(const Output& out, const registry::v1::Version& version);
 
+// "semi-honest", "active".
+std::string AdversaryText(selection::v1::Adversary adversary);
 Row RoundHeaders();
 Row RoundRow(const rounds::v1::Round& round);
 // Oldest first, all pages up to `limit`.

@@ -1,7 +1,9 @@
-// edgefleet task create | list | show | rounds | cancel
+// edgefleet task create | list | show | rounds | cancel | transcript
 #include <cmath>
+#include <fstream>
 
 #include "base/crypto/crypto.h"
+#include "base/file.h"
 #include "services/cli/commands.h"
 
 namespace edgefleet::cli {
@@ -9,6 +11,11 @@ namespace {
 
 namespace pb = rounds::v1;
 using Tasks = Client::Tasks;
+
+constexpr char kSemiHonest[] = "semi-honest";
+constexpr char kActive[] = "active";
+constexpr char kAes256[] = "aes-256";
+constexpr char kAes128[] = "aes-128";
 
 struct CreateSpec {
   std::string model;  // NAME or NAME:ALIAS
@@ -38,6 +45,13 @@ struct CreateSpec {
   double noise = 0;
   double delta = 1e-5;
   double epsilon_max = 0;
+  std::string adversary = kSemiHonest;
+  double corrupt = 0.1;
+  double dropout = 0;
+  std::string mask_cipher = kAes256;
+  std::uint32_t value_bits = 0;
+  double keep_fraction = 1;
+  bool rotate = false;
   double server_learning_rate = 1;
   double accuracy_drop_max = 0.02;
   double selecting_s = 120;
@@ -50,6 +64,10 @@ struct CreateSpec {
 };
 struct IdSpec {
   std::string task_id;
+};
+struct TranscriptSpec {
+  std::string round_id;
+  std::string output;
 };
 struct ListSpec {
   std::string task_id;
@@ -98,6 +116,14 @@ Result<pb::TaskSpec> MakeTask(const CreateSpec& spec) {
   task.mutable_privacy()->set_noise_multiplier(spec.noise);
   task.mutable_privacy()->set_delta(spec.delta);
   task.mutable_privacy()->set_epsilon_max(spec.epsilon_max);
+  auto& secure = *task.mutable_secure_aggregation();
+  secure.set_adversary(spec.adversary == kActive ? selection::v1::ADVERSARY_ACTIVE : selection::v1::ADVERSARY_SEMI_HONEST);
+  secure.set_corrupt_fraction(spec.corrupt);
+  secure.set_dropout_fraction(spec.dropout);
+  secure.set_mask_cipher(spec.mask_cipher == kAes128 ? pb::MASK_CIPHER_AES_128 : pb::MASK_CIPHER_AES_256);
+  task.mutable_compression()->set_value_bits(spec.value_bits);
+  task.mutable_compression()->set_keep_fraction(spec.keep_fraction);
+  task.mutable_compression()->set_rotate(spec.rotate);
   task.set_server_learning_rate(spec.server_learning_rate);
   task.set_accuracy_drop_max(spec.accuracy_drop_max);
   task.set_selecting_ms_max(Millis(spec.selecting_s));
@@ -109,6 +135,25 @@ Result<pb::TaskSpec> MakeTask(const CreateSpec& spec) {
 }
 
 std::string StateOf(const pb::Task& task) { return EnumName(*pb::TaskState_descriptor(), task.state()); }
+
+// "semi-honest adversary, 10.00 % corrupt, AES-256 masks"
+std::string SecureAggregation(const pb::SecureAggregationSpec& spec) {
+  return AdversaryText(spec.adversary()) + " adversary, " + FormatPercent(spec.corrupt_fraction()) + " may be corrupt, " +
+         (spec.dropout_fraction() == 0 ? "" : FormatPercent(spec.dropout_fraction()) + " may drop out, ") +
+         (spec.mask_cipher() == pb::MASK_CIPHER_AES_128 ? "AES-128" : "AES-256") + " masks";
+}
+
+// "8 bits a coordinate, 25.00 % of the coordinates, rotated"; empty where nothing is compressed.
+std::string Compression(const pb::CompressionSpec& spec) {
+  std::string text;
+  auto add = [&](bool set, const std::string& part) {
+    if (set) text += (text.empty() ? "" : ", ") + part;
+  };
+  add(spec.value_bits() != 0, std::to_string(spec.value_bits()) + " bits a coordinate");
+  add(spec.keep_fraction() > 0 && spec.keep_fraction() < 1, FormatPercent(spec.keep_fraction()) + " of the coordinates");
+  add(spec.rotate(), "rotated");
+  return text;
+}
 
 void PrintTask(const Output& out, const pb::Task& task) {
   const auto& spec = task.spec();
@@ -123,7 +168,9 @@ void PrintTask(const Output& out, const pb::Task& task) {
                      std::to_string(spec.participants_min()) + " updates"},
       {"training", std::to_string(spec.epochs()) + " epochs, batch " + std::to_string(spec.batch_size()) + ", learning rate " +
                        FormatNumber(spec.learning_rate())},
+      {"secure aggregation", SecureAggregation(spec.secure_aggregation())},
       {"created", FormatTime(task.created_unix_ms()) + " UTC"}};
+  if (const std::string text = Compression(spec.compression()); !text.empty()) fields.emplace_back("compression", text);
   if (spec.privacy().noise_multiplier() > 0) {
     fields.emplace_back("privacy spent",
                         "epsilon " + FormatNumber(task.epsilon_spent()) + " at delta " + FormatNumber(spec.privacy().delta()));
@@ -192,6 +239,39 @@ Status Rounds(Context& context, const ListSpec& spec) {
   return OkStatus();
 }
 
+Status Download(Context& context, const TranscriptSpec& spec, const std::string& file) {
+  pb::GetTranscriptRequest request;
+  request.set_round_id(spec.round_id);
+  grpc::ClientContext call;
+  rpc::PrepareCall(call, std::chrono::hours(1));
+  std::ofstream out(file, std::ios::binary | std::ios::trunc);
+  auto reader = context.client.tasks.stub->GetTranscript(&call, request);
+  for (pb::TranscriptChunk chunk; reader->Read(&chunk);) {
+    out.write(chunk.chunk().data(), static_cast<std::streamsize>(chunk.chunk().size()));
+    if (!out) call.TryCancel();
+  }
+  const Status status = Client::Explain(rpc::FromGrpc(reader->Finish(), call), context.client.tasks.what);
+  out.close();
+  if (!out) return FileError("write", file, errno);
+  return status;
+}
+
+// Whole or not at all.
+Status Transcript(Context& context, const TranscriptSpec& spec) {
+  const std::string part = spec.output + ".part";
+  Status status = Download(context, spec, part);
+  if (status.ok()) status = RenameDurably(part, spec.output);
+  std::error_code error;
+  if (!status.ok()) return std::filesystem::remove(part, error), status;
+  const auto size = std::filesystem::file_size(spec.output, error);
+  if (context.out.json) {
+    context.out.PrintJson({{"round_id", spec.round_id}, {"file", spec.output}, {"size", size}});
+  } else {
+    context.out.PrintLine(spec.output + ": " + FormatBytes(size));
+  }
+  return OkStatus();
+}
+
 Status Watch(Context& context, const IdSpec& spec) { return WatchTask(context, spec.task_id); }
 
 Status Cancel(Context& context, const IdSpec& spec) {
@@ -214,7 +294,7 @@ void DeclareSelection(CLI::App& command, CreateSpec& s) {
       ->check(CLI::Range(1.0, 3.0));
   command
       .add_option("--min-participants", s.participants_min,
-                  "updates without which a round fails; also the secure-aggregation threshold (default: 70 % of the cohort)")
+                  "updates without which a round fails; a sum of fewer is never unmasked (default: 70 % of the cohort)")
       ->group(group);
   number("--stratify-by", s.stratify_by, "of class, region, os; or none")->delimiter(',')->allow_extra_args(false);
   number("--stratum-min", s.stratum_min, "a smaller stratum is merged into the rest");
@@ -246,6 +326,24 @@ void DeclareTraining(CLI::App& command, CreateSpec& s) {
   number("--max-accuracy-drop", s.accuracy_drop_max, "a round that loses more on the holdout is rejected; in [0, 1]");
 }
 
+void DeclareSecureAggregation(CLI::App& command, CreateSpec& s) {
+  const char* group = "Secure aggregation";
+  auto number = [&](const char* flag, auto& value, const char* help) {
+    return command.add_option(flag, value, help)->capture_default_str()->group(group);
+  };
+  number("--adversary", s.adversary, "active: the server may also tell devices different things; devices must be enrolled")
+      ->check(CLI::IsMember({kSemiHonest, kActive}));
+  number("--corrupt", s.corrupt, "the fraction of a cohort that may pool what it sees with the server")
+      ->check(CLI::PositiveNumber);
+  number("--dropout", s.dropout, "the fraction of a cohort that may drop out; 0: as --over-provision suggests");
+  number("--mask-cipher", s.mask_cipher, "of the masks' key streams")->check(CLI::IsMember({kAes256, kAes128}));
+  group = "Compression";
+  number("--value-bits", s.value_bits, "fixed-point bits of a coordinate; 0: the most that a 32-bit element allows");
+  number("--keep-fraction", s.keep_fraction, "of the coordinates, the same random ones for all devices of a round")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--rotate", s.rotate, "a random rotation first, for few value bits")->group(group);
+}
+
 void DeclarePrivacyAndTimes(CLI::App& command, CreateSpec& s) {
   const char* group = "Privacy";
   auto number = [&](const char* flag, auto& value, const char* help) {
@@ -268,7 +366,8 @@ void AddCreate(CLI::App& task, Action& action) {
   auto* command =
       AddCommand(task, action, "create", "start a federated task",
                  "  edgefleet task create --model fashion --rounds 10 --cohort 20 --watch\n"
-                 "  edgefleet task create --model fashion:stable --rounds 50 --noise 0.8 --epsilon-max 8 --move-alias\n",
+                 "  edgefleet task create --model fashion:stable --rounds 50 --noise 0.8 --epsilon-max 8 --move-alias\n"
+                 "  edgefleet task create --model fashion --adversary active --value-bits 8 --rotate\n",
                  &Create, s);
   command->add_option("--model", s->model, "NAME or NAME:ALIAS to start from (alias stable by default)")->required();
   command->add_option("--rounds", s->rounds, "rounds to commit")->capture_default_str();
@@ -278,6 +377,7 @@ void AddCreate(CLI::App& task, Action& action) {
   DeclareSelection(*command, *s);
   DeclareTraining(*command, *s);
   DeclarePrivacyAndTimes(*command, *s);
+  DeclareSecureAggregation(*command, *s);
 }
 
 void AddById(CLI::App& task, Action& action, const std::string& name, const std::string& help,
@@ -304,6 +404,11 @@ void AddTaskCommands(CLI::App& app, Action& action) {
   command->add_option("--limit", rounds->limit, "at most this many")->capture_default_str();
   AddById(*task, action, "watch", "follow a task until it ends; exit code 0 if it is DONE then", &Watch);
   AddById(*task, action, "cancel", "end a task; its present round fails", &Cancel);
+  auto transcript = std::make_shared<TranscriptSpec>();
+  command = AddCommand(*task, action, "transcript", "download the signed transcript of an ended round",
+                       "  edgefleet task transcript TASK-1 --out round.jsonl\n", &Transcript, transcript);
+  command->add_option("ROUND", transcript->round_id, "the round's id, as 'task rounds --json' shows it")->required();
+  command->add_option("--out", transcript->output, "the file to write")->required();
 }
 
 }  // namespace edgefleet::cli

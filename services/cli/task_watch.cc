@@ -14,7 +14,7 @@ using Tasks = Client::Tasks;
 constexpr int kFruitlessAttemptsMax = 10;
 constexpr std::chrono::seconds kRetryWait{1};
 constexpr std::chrono::hours kStreamTimeout{24};
-const std::vector<int> kWidths{5, 9, 7, 8, 7, 8, 9, 10, 10, 9, 7, 0};
+const std::vector<int> kWidths{5, 9, 7, 8, 7, 8, 9, 10, 10, 9, 7, 28, 6, 0};
 
 bool Ended(const pb::Round& round) { return round.phase() == pb::PHASE_COMMITTED || round.phase() == pb::PHASE_FAILED; }
 bool Ended(const pb::Task& task) {
@@ -110,11 +110,22 @@ Status Outcome(const pb::Task& task) {
   return Aborted("TASK_FAILED", "the task failed" + tail);
 }
 
+// "semi-honest k=100 t=57 b=32": adversary, neighbours of a device, threshold of shares, bits of an element.
+std::string SecureAggregation(const pb::Round& round) {
+  if (round.degree() == 0) return "-";
+  return AdversaryText(round.adversary()) + " k=" + std::to_string(round.degree()) + " t=" + std::to_string(round.threshold()) +
+         " b=" + std::to_string(round.element_bits());
+}
+
 }  // namespace
 
+std::string AdversaryText(selection::v1::Adversary adversary) {
+  return adversary == selection::v1::ADVERSARY_ACTIVE ? "active" : "semi-honest";
+}
+
 Row RoundHeaders() {
-  return {"ROUND",    "PHASE",    "VERSION", "ASSIGNED", "UPDATES", "DROPOUTS",
-          "EXAMPLES", "ACCURACY", "BEFORE",  "EPSILON",  "SECONDS", "WHY"};
+  return {"ROUND",  "PHASE",   "VERSION", "ASSIGNED",           "UPDATES", "DROPOUTS", "EXAMPLES", "ACCURACY",
+          "BEFORE", "EPSILON", "SECONDS", "SECURE AGGREGATION", "BLAMED",  "WHY"};
 }
 
 Row RoundRow(const pb::Round& round) {
@@ -134,6 +145,8 @@ Row RoundRow(const pb::Round& round) {
           committed ? FormatPercent(round.accuracy_before()) : "-",
           FormatNumber(round.epsilon_spent()),
           seconds == 0 ? "-" : FormatNumber(seconds),
+          SecureAggregation(round),
+          std::to_string(round.blamed()),
           why};
 }
 

@@ -70,6 +70,10 @@ INSTANTIATE_TEST_SUITE_P(
                     UsageCase{{"task", "create"}, "--model is required"},
                     UsageCase{{"task", "create", "--model", "m", "--rounds", "many"}, "--rounds"},
                     UsageCase{{"task", "create", "--model", "m@3"}, "starts from an alias"},
+                    UsageCase{{"task", "create", "--model", "m", "--adversary", "evil"}, "--adversary"},
+                    UsageCase{{"task", "create", "--model", "m", "--corrupt", "0"}, "--corrupt"},
+                    UsageCase{{"task", "transcript", "t-1"}, "--out is required"},
+                    UsageCase{{"device", "enroll", "--authority", "/no/such.key"}, "does not exist"},
                     UsageCase{{"device", "list", "--limit", "0"}, "--limit"}, UsageCase{{"secagg"}, "subcommand is required"},
                     UsageCase{{"secagg", "params"}, "is required"},
                     UsageCase{SecaggParams("ten", "0.1", "0.1", "active"), "--clients"},
@@ -87,8 +91,11 @@ TEST(Cli, HelpHasExamplesForEveryCommand) {
                                                                                        {"model", "eval"},
                                                                                        {"task", "create"},
                                                                                        {"task", "watch"},
+                                                                                       {"task", "transcript"},
                                                                                        {"device", "list"},
                                                                                        {"secagg", "params"},
+                                                                                       {"device", "authority"},
+                                                                                       {"device", "enroll"},
                                                                                        {"version"}}) {
     auto arguments = command;
     arguments.push_back("--help");
