@@ -75,7 +75,8 @@ class Client {
 
   // Active variant: signs the survivors, once; the same again gives the same signature. INVALID_ARGUMENT [BAD_SURVIVORS]
   // (bitmap's size, a neighbour that did not share); FAILED_PRECONDITION [NOT_A_SURVIVOR] (this device is not among them),
-  // [TOO_FEW_SURVIVORS] (fewer than survivors_min, or fewer than t among the neighbours), [ALREADY_SAID] (other survivors
+  // [TOO_FEW_SURVIVORS] (fewer than survivors_min, or fewer than t among the neighbours), [DISCONNECTED] (CheckConnected),
+  // [ALREADY_SAID] (other survivors
   // before).
   Result<Confirmation> Confirm(ByteView survivors);
 

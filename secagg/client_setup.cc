@@ -111,7 +111,7 @@ Result<Neighbourhood> CheckSetup(const RoundSetup& setup, const ClientOptions& o
                               .round = DigestOfRound(setup.config.round_id),
                               .session = SessionIdOf(setup),
                               .index = setup.index};
-  const Graph graph(GraphSeed(neighbourhood.session), setup.members, setup.graph.degree);
+  Graph graph(GraphSeed(neighbourhood.session), setup.members, setup.graph.degree);
   neighbourhood.neighbours = graph.Neighbours(setup.index);
   EF_RETURN_IF_ERROR(CheckRosterDigest(setup, own));
   if (options.adversary == Adversary::kActive) {
@@ -120,6 +120,7 @@ Result<Neighbourhood> CheckSetup(const RoundSetup& setup, const ClientOptions& o
       const ByteView identity = IdentityAt(setup, neighbour);
       neighbourhood.identities.insert(neighbourhood.identities.end(), identity.begin(), identity.end());
     }
+    neighbourhood.graph = std::move(graph);
   }
   return neighbourhood;
 }

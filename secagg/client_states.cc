@@ -182,6 +182,7 @@ void ClientShared::ApplyMasks(ByteView senders, std::span<std::uint32_t> update)
 Result<ClientState::Step<Confirmation>> ClientMasked::Confirm(ByteView survivors) {
   if (!context().active()) return Unexpected("survivors to confirm, in the semi-honest variant");
   EF_RETURN_IF_ERROR(CheckSurvivors(neighbourhood_, held_, survivors));
+  EF_RETURN_IF_ERROR(CheckConnected(*neighbourhood_.graph, survivors, context().options.policy.corrupt_fraction));
   const auto digest = SurvivorsDigest(survivors);
   EF_RETURN_IF_ERROR(context().Bind(Statement::kSurvivors, digest));
   Confirmation confirmation{ToBytes(SignSurvivors(*context().options.identity, neighbourhood_.session, survivors))};

@@ -89,6 +89,7 @@ struct Neighbourhood {
   std::uint32_t index = 0;                // own
   std::vector<std::uint32_t> neighbours;  // ascending indices
   Bytes identities;                       // active: of the neighbours, in order, kKeySize bytes each
+  std::optional<Graph> graph;             // active: to see where on the ring the dropouts lie
 };
 
 // Has split its mask key and its self-mask seed; waits for the neighbours' shares.

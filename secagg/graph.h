@@ -34,6 +34,9 @@ class Graph {
   // 0 when it is no neighbour. O(k).
   std::uint32_t Slot(std::uint32_t owner, std::uint32_t holder) const;
 
+  // The members in the order of the ring; the last one is next to the first.
+  const std::vector<std::uint32_t>& ring() const { return ring_; }
+
   std::uint32_t members() const { return static_cast<std::uint32_t>(ring_.size()); }
   std::uint32_t degree() const { return degree_; }
 

@@ -60,12 +60,17 @@ double LogAny(const Counts& counts, double log_one) {
   return std::min(0.0, std::log2(static_cast<double>(counts.members)) + log_one);
 }
 
+// log2 of the number of pairs of separate runs of k/2 places on a ring of n.
+double LogPairsOfRuns(std::int64_t n, std::int64_t degree) {
+  return std::log2(static_cast<double>(n)) + std::log2(static_cast<double>(n - degree - 1)) - 1;
+}
+
 double Disconnected(const Counts& counts, std::int64_t degree) {
   const std::int64_t n = counts.members;
   const std::int64_t removed = std::min(n, counts.corrupt + counts.dropped);
   if (degree == n - 1 || degree > removed) return kNever;
-  const double log_pairs = std::log2(static_cast<double>(n)) + std::log2(static_cast<double>(n - degree - 1)) - 1;
-  return std::min(0.0, log_pairs + (LogBinomial(n - degree, removed - degree) - LogBinomial(n, removed)) / M_LN2);
+  return std::min(0.0,
+                  LogPairsOfRuns(n, degree) + (LogBinomial(n - degree, removed - degree) - LogBinomial(n, removed)) / M_LN2);
 }
 
 // Some member has `least` corrupt neighbours or more.
@@ -176,6 +181,17 @@ Status CheckPrivacy(std::uint64_t members, const GraphParameters& parameters, co
 
 std::uint32_t TolerableDropouts(std::uint64_t members, const Assumptions& assumptions) {
   return static_cast<std::uint32_t>(CountsOf(members, assumptions).dropped);
+}
+
+std::uint32_t TolerableCut(std::uint64_t members, std::uint32_t degree, double corrupt_fraction) {
+  const Counts counts = CountsOf(members, {.corrupt_fraction = corrupt_fraction});
+  const std::int64_t k = degree;
+  std::int64_t corrupt = 0;  // the least number in two runs that is too improbable
+  while (corrupt < k &&
+         LogPairsOfRuns(counts.members, k) + LogTail(counts.members, counts.corrupt, k, corrupt) > kPrivacyLog2) {
+    ++corrupt;
+  }
+  return static_cast<std::uint32_t>(k - corrupt);
 }
 
 FailureBounds BoundFailures(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {

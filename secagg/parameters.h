@@ -64,6 +64,12 @@ Status CheckPrivacy(std::uint64_t members, const GraphParameters& parameters, co
 // How many members a round may lose, d above. `assumptions` valid.
 std::uint32_t TolerableDropouts(std::uint64_t members, const Assumptions& assumptions);
 
+// The bound "disconnected" holds for dropouts that do not depend on the ring. Where a server may choose who drops out once it
+// knows the ring, this is how many dropouts any two separate runs of k/2 ring positions may hold together, so that their other
+// positions are all corrupt with a probability of at most 2^-41, over all pairs of runs. `degree` even and less than members
+// - 1.
+std::uint32_t TolerableCut(std::uint64_t members, std::uint32_t degree, double corrupt_fraction);
+
 // log2 of the bounds above, at most 0 each; minus infinity for what cannot happen. Parameters and assumptions valid.
 struct FailureBounds {
   double disconnected = 0;

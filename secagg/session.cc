@@ -58,6 +58,25 @@ crypto::Sha256Digest GraphSeed(const SessionId& session) {
 
 crypto::Sha256Digest SurvivorsDigest(ByteView survivors) { return crypto::Sha256(survivors); }
 
+Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction) {
+  const auto& ring = graph.ring();
+  const std::size_t n = ring.size(), run = graph.degree() / 2;
+  if (graph.degree() + 1 >= n) return OkStatus();
+  const auto missing = [&](std::size_t place) -> std::size_t { return TestBit(survivors, ring[place % n] - 1) ? 0 : 1; };
+  std::size_t held = 0, total = 0;
+  for (std::size_t place = 0; place < run; ++place) held += missing(place);
+  std::size_t fullest = held;
+  for (std::size_t place = 0; place < n; ++place) {
+    total += missing(place);
+    held += missing(place + run) - missing(place);
+    fullest = std::max(fullest, held);
+  }
+  const std::size_t tolerable = TolerableCut(n, graph.degree(), corrupt_fraction);
+  if (std::min(2 * fullest, total) <= tolerable) return OkStatus();
+  return FailedPrecondition("DISCONNECTED", std::to_string(fullest) + " dropouts lie within " + std::to_string(run) +
+                                                " places of the ring, which is more than chance explains; leave the round");
+}
+
 Status CheckAdvertSignature(std::string_view round_id, const KeyAdvert& advert,
                             std::span<const crypto::Ed25519PublicKey> authorities) {
   crypto::Ed25519PublicKey identity;

@@ -25,6 +25,11 @@ crypto::Sha256Digest GraphSeed(const SessionId& session);
 // The digest of a survivor bitmap, as signed and answered.
 crypto::Sha256Digest SurvivorsDigest(ByteView survivors);
 
+// Against a server that picks who "dropped out" once it knows the ring: FAILED_PRECONDITION [DISCONNECTED] when two separate
+// runs of k/2 ring places may hold more dropouts than TolerableCut, so that with the corrupt members between them they could
+// part the honest survivors into two, whose sums the server would learn. Cautious: it takes twice the fullest run. O(n).
+Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction);
+
 // Active variant: INVALID_ARGUMENT [BAD_SIGNATURE] unless one of `authorities` has enrolled the advert's identity, which has
 // signed its keys for this round.
 Status CheckAdvertSignature(std::string_view round_id, const KeyAdvert& advert,

@@ -6,6 +6,8 @@
 #include <functional>
 #include <set>
 
+#include "base/random.h"
+
 namespace edgefleet::secagg {
 namespace {
 
@@ -56,10 +58,35 @@ TEST(RosterDigests, DifferInEveryFieldAndInOrder) {
   KeyAdvert signed_advert = advert;
   signed_advert.signature = Bytes(64);
   KeyAdvert swapped{advert.mask_public_key, advert.cipher_public_key};
-  const std::vector<std::vector<KeyAdvert>> rosters{{},     {advert},        {advert, other}, {other, advert},
+  const std::vector<std::vector<KeyAdvert>> rosters{{},      {advert},        {advert, other}, {other, advert},
                                                     {other}, {signed_advert}, {swapped}};
   std::set<crypto::Sha256Digest> digests;
   for (const auto& roster : rosters) EXPECT_TRUE(digests.insert(RosterDigest(roster)).second) << digests.size();
+}
+
+// Dropouts that chance spreads over the ring pass; as many of them in one place, where a server that knows the ring would have
+// put them, do not.
+TEST(Connected, RefusesDropoutsThatLieTogetherOnTheRing) {
+  constexpr std::uint32_t kMembers = 1000, kDropouts = 100;
+  const Graph graph(SessionIdOf(SampleSetup()), kMembers, 96);
+  SeededRandom random(3);
+  const auto check = [&](const std::function<std::size_t(std::size_t)>& place_of) {
+    Bytes survivors(BitmapSize(kMembers), std::byte{0xFF});
+    for (std::size_t i = 0; i < kDropouts; ++i) {
+      const std::uint32_t member = graph.ring()[place_of(i) % kMembers];
+      survivors[(member - 1) / 8] &= ~(std::byte{1} << ((member - 1) % 8));
+    }
+    return CheckConnected(graph, survivors, 0.1).reason();
+  };
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(check([&](std::size_t) { return random.Below(kMembers); }), "");
+  EXPECT_EQ(check([](std::size_t i) { return 10 * i; }), "");
+  EXPECT_EQ(check([](std::size_t i) { return 980 + i; }), "DISCONNECTED");  // also across the ring's seam
+  EXPECT_EQ(check([](std::size_t i) { return i % 2 == 0 ? i / 2 : 500 + i / 2; }), "DISCONNECTED");  // two runs
+}
+
+TEST(Connected, ACompleteGraphCannotBeParted) {
+  const Graph graph(SessionIdOf(SampleSetup()), 9, 8);
+  EXPECT_TRUE(CheckConnected(graph, Bytes{std::byte{0x03}, std::byte{0}}, 0.4).ok());
 }
 
 TEST(Bitmaps, AreCheckedToTheLastBit) {
