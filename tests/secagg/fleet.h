@@ -57,7 +57,7 @@ class Fleet {
   // The sum of the plain updates of `members` modulo 2^element_bits.
   Words PlainSum(const std::vector<std::uint32_t>& members) const;
 
-  const FleetOptions options;
+  FleetOptions options;
   SeededRandom random;
   crypto::Ed25519SecretKey authority;
   std::vector<DeviceIdentity> identities;  // by index - 1
