@@ -13,7 +13,8 @@ class AggregatorRole final : public Role {
   ~AggregatorRole() override;
   std::string_view name() const override { return "aggregator"; }
   Status RegisterServices(grpc::ServerBuilder& builder) override;
-  // Takes up the tasks that are running in the store: a round found unfinished ends first.
+  // Takes up the tasks that are running in the store: a round found unfinished goes on where
+  // its journal lies, and ends first where it does not.
   Status Start(const PeerChannels& peers) override;
   // No new rounds; those that run go on until Stop, which leaves what is unfinished to the next owner of the task.
   void Drain() override;

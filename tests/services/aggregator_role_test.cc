@@ -332,8 +332,8 @@ TEST_F(AggregatorRoleTest, AnEnrolmentKeyThatCannotBeReadKeepsItFromStarting) {
   Config config = config_;
   config.data_dir = folder.path();
   config.aggregator.enrolment_keys.push_back(folder.path() / "absent.pub");
-  const auto started = Process::Start(
-      config, {{"aggregator", [](RoleContext context) { return std::make_unique<AggregatorRole>(context); }}});
+  const auto started =
+      Process::Start(config, {{"aggregator", [](RoleContext context) { return std::make_unique<AggregatorRole>(context); }}});
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().reason(), "FILE_MISSING");
   EXPECT_NE(started.error().message().find("aggregator.enrolment_keys"), std::string::npos) << started.error().message();
