@@ -547,7 +547,9 @@ TEST_P(AggregatedRound, OverTheWireEndsAsANewVersion) {
   EXPECT_TRUE(opened.plan().rotate());
   ASSERT_NO_FATAL_FAILURE(ShareAllKeys());
   ASSERT_NO_FATAL_FAILURE(UploadUpdates());
-  if (active()) ASSERT_NO_FATAL_FAILURE(ConfirmSurvivors());
+  if (active()) {
+    ASSERT_NO_FATAL_FAILURE(ConfirmSurvivors());
+  }
   ASSERT_NO_FATAL_FAILURE(RevealShares());
   pb::TaskEvent event;
   while (watch->Read(&event)) {
