@@ -453,7 +453,7 @@ class AggregatedRound : public AggregatorRoleTest, public testing::WithParamInte
       pb::PhaseUpdate update;
       ASSERT_TRUE(Await(Device(i), pb::PHASE_SELECTING, update).ok());
       ASSERT_TRUE(update.has_training()) << update.failure_reason();
-      element_bits_ = update.training().element_bits();
+      setup_ = update.training();
       const auto shared = clients_[i].ShareKeys(SetupOf(round_id_, update.training()));
       ASSERT_TRUE(shared) << shared.error().ToString();
       pb::ShareKeysRequest request;
@@ -478,8 +478,8 @@ class AggregatedRound : public AggregatorRoleTest, public testing::WithParamInte
       const secagg::Inbox inbox{FieldBytes(update.collecting().senders()), FieldBytes(update.collecting().sealed())};
       const Status masked = clients_[i].Mask(inbox, *elements);
       ASSERT_TRUE(masked.ok()) << masked.ToString();
-      Bytes packed(secagg::PackedSize(elements->size(), element_bits_));
-      secagg::Pack(*elements, element_bits_, packed);
+      Bytes packed(secagg::PackedSize(elements->size(), setup_.element_bits()));
+      secagg::Pack(*elements, setup_.element_bits(), packed);
       pb::UploadState state;
       if (i == 0) {
         EXPECT_EQ(Upload(Device(i), ByteView(packed).first(4), 4, state).reason(), "BAD_UPDATE");
@@ -529,7 +529,7 @@ class AggregatedRound : public AggregatorRoleTest, public testing::WithParamInte
   std::vector<secagg::Client> clients_;
   pb::GetTaskRequest get_;
   std::string round_id_;
-  std::uint32_t element_bits_ = 0;
+  pb::PhaseUpdate::Training setup_;  // as one of them was told
 };
 
 TEST_P(AggregatedRound, OverTheWireEndsAsANewVersion) {
@@ -560,9 +560,9 @@ TEST_P(AggregatedRound, OverTheWireEndsAsANewVersion) {
   EXPECT_EQ(event.task().current_version(), 2U);
   EXPECT_EQ(event.round().phase(), pb::PHASE_COMMITTED) << event.round().failure_detail();
   EXPECT_EQ(event.round().adversary(), GetParam());
-  EXPECT_EQ(event.round().degree(), kDevices - 1);
-  EXPECT_GE(event.round().threshold(), 2U);
-  EXPECT_EQ(event.round().element_bits(), element_bits_);
+  EXPECT_EQ(event.round().degree(), setup_.degree());
+  EXPECT_EQ(event.round().threshold(), setup_.threshold());
+  EXPECT_EQ(event.round().element_bits(), setup_.element_bits());
   EXPECT_EQ(event.round().blamed(), 0U);
   EXPECT_EQ(registry_.alias_version, 2U);
   EXPECT_EQ(registry_.lineage.round_id(), round_id_);
