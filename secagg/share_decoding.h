@@ -32,8 +32,7 @@ struct DecodedSecret {
 //
 // Without errors it costs one recovery and, with more shares than the threshold, two more weighted sums that check them all:
 // wrong shares whose errors cancel in the secret, which takes knowing all slots that answer, remain unnamed with a probability
-// of
-// ((m - threshold) / 65535)^2. With errors it costs O(m^2). `m` at most kMembersMax.
+// of ((m - threshold) / 65535)^2. With errors it costs O(m^2). `m` at most kMembersMax.
 Result<DecodedSecret> RecoverSecret(std::span<const std::uint32_t> slots, std::span<const Secret* const> shares,
                                     std::uint32_t threshold, const std::function<bool(const Secret&)>& is_right);
 
