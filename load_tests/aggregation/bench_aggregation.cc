@@ -136,7 +136,7 @@ Status Aggregate(const Flags& flags, const fs::path& folder, Times& times) {
   const std::uint64_t length = flags.parameters + 1;
   EF_ASSIGN_OR_RETURN(const secagg::Encoding encoding, secagg::MakeEncoding(kClipNorm, Devices::kExamples, flags.updates));
   EF_ASSIGN_OR_RETURN(secagg::Server server, secagg::Server::Create({kRound, length, secagg::kMembersMax}));
-  Devices devices(flags.updates, flags.dropped, flags.parameters, kElementBits, 1);
+  Devices devices(flags.updates, flags.dropped, flags.parameters, encoding.value_bits, kElementBits, 1);
   EF_RETURN_IF_ERROR(devices.Join(server, kRound));
   const std::uint64_t spool_bytes = 2 * kUpdatesOnDisk * devices.update_bytes() + (std::uint64_t{flags.updates} << 13);
   EF_ASSIGN_OR_RETURN(const auto spool, aggregation::UpdateSpool::Open({folder, spool_bytes, devices.update_bytes()}));
@@ -151,7 +151,7 @@ Status Aggregate(const Flags& flags, const fs::path& folder, Times& times) {
   times.unmask = Seconds(start);
 
   start = std::chrono::steady_clock::now();
-  EF_ASSIGN_OR_RETURN(secagg::WeightedSum decoded, secagg::DecodeSum(sum->words(), flags.updates, encoding));
+  EF_ASSIGN_OR_RETURN(secagg::WeightedSum decoded, secagg::DecodeSum(sum->words(), flags.updates, flags.parameters, encoding));
   sum->Close();
   times.decode = Seconds(start);
   EF_RETURN_IF_ERROR(CheckSum(devices, decoded, encoding));

@@ -21,8 +21,8 @@ namespace edgefleet::load_tests {
 // remove is there.
 class Devices {
  public:
-  Devices(std::uint32_t survivors, std::uint32_t dropped, std::uint64_t parameters, std::uint32_t element_bits,
-          std::uint64_t seed);
+  Devices(std::uint32_t survivors, std::uint32_t dropped, std::uint64_t parameters, std::uint32_t value_bits,
+          std::uint32_t element_bits, std::uint64_t seed);
 
   // Advertises and shares: afterwards the server is collecting.
   Status Join(secagg::Server& server, const std::string& round_id);
@@ -55,6 +55,7 @@ class Devices {
 
   const std::uint32_t survivors_;
   const std::uint64_t parameters_;
+  const std::uint32_t zero_;  // what 0 is encoded as
   const std::uint32_t element_bits_;
   SeededRandom random_;
   std::vector<Member> members_;
