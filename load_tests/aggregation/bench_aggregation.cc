@@ -27,7 +27,7 @@ constexpr double kMiB = 1 << 20;
 constexpr double kPeakMiBMax = 1024;
 constexpr double kClipNorm = 1.0;
 constexpr std::size_t kUpdatesOnDisk = 16;  // between two checkpoints
-constexpr std::uint32_t kElementBits = 32;
+constexpr std::uint32_t kValueBits = 16;
 const std::string kRound = "bench";
 
 struct Flags {
@@ -132,22 +132,29 @@ Status CheckSum(const Devices& devices, const secagg::WeightedSum& sum, const se
   return Internal("WRONG_SUM", "the weights do not add up");
 }
 
-Status Aggregate(const Flags& flags, const fs::path& folder, Times& times) {
-  const std::uint64_t length = flags.parameters + 1;
-  EF_ASSIGN_OR_RETURN(const secagg::Encoding encoding, secagg::MakeEncoding(kClipNorm, Devices::kExamples, flags.updates));
-  EF_ASSIGN_OR_RETURN(secagg::Server server, secagg::Server::Create({kRound, length, secagg::kMembersMax}));
-  Devices devices(flags.updates, flags.dropped, flags.parameters, encoding.value_bits, kElementBits, 1);
+secagg::Encoding EncodingFor(const Flags& flags) {
+  return {.clip_norm = kClipNorm,
+          .example_count_max = Devices::kExamples,
+          .participants_max = flags.updates,
+          .value_bits = kValueBits};
+}
+
+Status Aggregate(const Flags& flags, const secagg::EncodedShape& shape, const fs::path& folder, Times& times) {
+  const secagg::Encoding encoding = EncodingFor(flags);
+  EF_ASSIGN_OR_RETURN(secagg::Server server, secagg::Server::Create({kRound, shape.elements, secagg::kMembersMax}));
+  Devices devices(flags.updates, flags.dropped, flags.parameters, kValueBits, shape.element_bits, 1);
   EF_RETURN_IF_ERROR(devices.Join(server, kRound));
   const std::uint64_t spool_bytes = 2 * kUpdatesOnDisk * devices.update_bytes() + (std::uint64_t{flags.updates} << 13);
   EF_ASSIGN_OR_RETURN(const auto spool, aggregation::UpdateSpool::Open({folder, spool_bytes, devices.update_bytes()}));
-  EF_ASSIGN_OR_RETURN(const auto sum,
-                      aggregation::RunningSum::Open(*spool, {{kRound, length, kElementBits}, kUpdatesOnDisk}, {}));
+  EF_ASSIGN_OR_RETURN(const auto sum, aggregation::RunningSum::Open(
+                                          *spool, {{kRound, shape.elements, shape.element_bits}, kUpdatesOnDisk}, {}));
   EF_RETURN_IF_ERROR(Collect(devices, *spool, server, *sum, times));
 
   auto start = std::chrono::steady_clock::now();
   EF_RETURN_IF_ERROR(devices.Answer(server));
   ThreadPool pool("unmask", std::max(1U, std::thread::hardware_concurrency()), 64);
   EF_RETURN_IF_ERROR(server.Unmask(sum->words(), &pool));
+  secagg::TruncateWords(sum->words(), shape.element_bits);
   times.unmask = Seconds(start);
 
   start = std::chrono::steady_clock::now();
@@ -176,11 +183,11 @@ double BestRate(std::size_t bytes, const Pass& pass) {
   return best;
 }
 
-void ReportKernel(const Report& report) {
+void ReportKernel(const Report& report, std::uint32_t element_bits) {
   std::vector<std::uint32_t> sum(32 << 20);
-  Bytes packed(secagg::PackedSize(sum.size(), kElementBits)), copied(packed.size());
+  Bytes packed(secagg::PackedSize(sum.size(), element_bits)), copied(packed.size());
   crypto::SecureRandom().Fill(packed);
-  const double add = BestRate(packed.size(), [&] { secagg::UnpackAdd(packed, kElementBits, sum); });
+  const double add = BestRate(packed.size(), [&] { secagg::UnpackAdd(packed, element_bits, sum); });
   const double copy = BestRate(packed.size(), [&] { std::memcpy(copied.data(), packed.data(), packed.size()); });
   report.AgainstPeer("add_kernel", add, "GB/s", "memcpy", copy);
 }
@@ -193,7 +200,8 @@ int Run(const Flags& flags) {
     return 2;
   }
   Times times;
-  const Status status = Aggregate(flags, pattern, times);
+  const auto shape = secagg::ShapeOf(EncodingFor(flags), flags.parameters);
+  const Status status = shape ? Aggregate(flags, *shape, pattern, times) : shape.error();
   std::error_code ignored;
   fs::remove_all(pattern, ignored);
   if (!status.ok()) {
@@ -202,19 +210,18 @@ int Run(const Flags& flags) {
   }
   const double peak = PeakMiB();  // before the kernel's own buffers
   const Report report(flags);
-  const auto update_bytes = static_cast<double>(secagg::PackedSize(flags.parameters + 1, kElementBits));
+  const auto update_bytes = static_cast<double>(secagg::PackedSize(shape->elements, shape->element_bits));
   const double gigabytes = static_cast<double>(flags.updates) * update_bytes / 1e9;
+  const double mask_gigabytes = 4e-9 * flags.updates * (1.0 + flags.dropped) * static_cast<double>(shape->elements);
   report.AgainstLimit("peak_rss", peak, "MiB", kPeakMiBMax);
+  report.Value("element_bits", shape->element_bits, "bits");
   report.Value("one_update", update_bytes / kMiB, "MiB");
   report.Value("spool_rate", gigabytes / times.spool, "GB/s");
   report.Value("sum_rate", gigabytes / times.sum, "GB/s");
   report.Value("unmask_time", times.unmask, "s");
-  report.Value("unmask_rate",
-               static_cast<double>(flags.updates) * static_cast<double>(flags.parameters + 1) * 4 / 1e9 * (1 + flags.dropped) /
-                   times.unmask,
-               "GB/s");
+  report.Value("unmask_rate", mask_gigabytes / times.unmask, "GB/s");
   report.Value("decode_time", times.decode, "s");
-  ReportKernel(report);
+  ReportKernel(report, shape->element_bits);
   if (peak <= kPeakMiBMax) return 0;
   std::fprintf(stderr, "peak memory of %.0f MiB exceeds the limit of %.0f MiB\n", peak, kPeakMiBMax);
   return 1;
