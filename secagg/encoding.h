@@ -4,16 +4,14 @@
 // With d parameters, clip norm C, N = example_count_max, b = value_bits, S = 2^(b-1) - 1 and R = 2S + 1, device k with n_k
 // examples has the weight m_k = min(n_k, N), w_k = m_k / N. Its update becomes a vector of elements in [0, R - 1]:
 //
-//   1. Sparsity (keep_fraction < 1): only m = ceil(keep_fraction * d) coordinates are kept, the same on all devices
-//   (sparsity.h).
+//   1. Sparsity (keep_fraction < 1): only m = ceil(keep_fraction * d) coordinates stay, the same on all devices; sparsity.h.
 //   2. Clip and weight: x = w_k * kept * min(1, r / ||kept||), r a little below C (see Sensitivity).
-//   3. Rotation (rotate): x = Q x (rotation.h), which makes all coordinates about equally large.
-//   4. Clamp to [-B, B]. B = C without rotation, where it changes nothing. With rotation, B = C * min(1, sqrt(2 ln(2m * 2^10) /
-//   L)):
-//      by the bound of rotation.h and the union bound over m coordinates, it changes an update with probability at most 2^-10.
+//   3. Rotation (rotate): x = Q x, which makes all coordinates about equally large; rotation.h.
+//   4. Clamp to [-B, B]. B = C without rotation, where it changes nothing. With rotation,
+//      B = C * min(1, sqrt(2 ln(2m * 2^10) / L)): by the bound of rotation.h and the union bound over m coordinates, it changes
+//      an update with probability at most 2^-10.
 //   5. Round x_i * S / B to an integer in [-S, S], up or down at random so that the expectation is exact (Gupta et al. 2015,
-//   "Deep
-//      Learning with Limited Numerical Precision", section 3.1; Suresh et al. 2017, section 2), and add S.
+//      "Deep Learning with Limited Numerical Precision", section 3.1; Suresh et al. 2017, section 2), and add S.
 //   6. Append m_k as digits in base R, the lowest first: as many as N needs. Digits are elements like any other.
 //
 // No overflow: an element is at most R - 1, so p of them add up to at most p (R - 1) < 2^element_bits with
@@ -24,13 +22,17 @@
 // bounds the norm before rotation, which keeps it; clamping moves each coordinate towards 0, so it only lowers it; and
 // rounding, in steps of B / S, is repeated with new randomness until the norm of what came out is at most C (conditional
 // rounding: Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian Mechanism for Federated Learning with Secure
-// Aggregation", section 4.1). The radius r is such that this happens with probability at most 2^-20: in steps, r is the larger
+// Aggregation"). The radius r is such that this happens with probability at most 2^-20: in steps, r is the larger
 // of C - sqrt(m) and the solution of r^2 + m/4 + sqrt(2 ln 2^20) (r + sqrt(m)/2) = C^2.
 //
 // Where noise goes: on every value of WeightedSum.sum. These are the kept coordinates, in the space of the parameters (rotation
 // undone), with sensitivity C. Coordinates that were not kept are a constant 0 which depends on the seed alone, so they need no
-// noise. Average then scales by d / m, which makes the average unbiased over seeds; being post-processing, it scales noise and
-// signal alike. So sparsity saves bytes and costs variance: the estimate's error and its noise grow by sqrt(d / m) in L2.
+// noise.
+//
+// Average then scales by d / m, which makes it unbiased over seeds; being post-processing, it scales noise and signal alike. So
+// sparsity saves bytes and costs variance: over seeds, one average misses the full one by sqrt(d / m - 1) times its norm, and
+// the noise in it is sqrt(d / m) times that of a dense one. Since the kept part of an update has about sqrt(m / d) of its norm,
+// a clip norm that suits dense updates may be lowered by that factor, which takes the noise back to the dense one's.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Shared-seed random sparsity: all participants of a round send the same pseudo-random coordinates, so their updates still add
 // up under masks and no positions travel (the "random mask" of Konecny et al. 2016, "Federated Learning: Strategies for
-// Improving Communication Efficiency", section 3, with the seed shared by the cohort).
+// Improving Communication Efficiency", section 2, with the seed shared by the cohort).
 #pragma once
 
 #include <cstdint>

@@ -87,6 +87,15 @@ TEST(Rotation, SpreadsASpikeOverAllCoordinates) {
   }
 }
 
+// The signs are part of the protocol: devices and servers of all builds must agree on them.
+TEST(Rotation, ASeedGivesTheSameRotationEverywhere) {
+  Seed seed{};
+  for (std::size_t i = 0; i < seed.size(); ++i) seed[i] = static_cast<std::byte>(i);
+  std::vector<float> values{1, 2, 3, 4, 5, 6};
+  Rotate(values, seed);
+  EXPECT_EQ(values, (std::vector<float>{0, -2, 3.5, -7.5, 2.5, 3.5}));
+}
+
 TEST(Rotation, DiffersFromSeedToSeed) {
   std::vector<float> one(64, 1.0F);
   std::vector<float> other = one;
