@@ -25,6 +25,15 @@ void EnsureSodium() {
 
 unsigned char* Out(std::span<std::byte> bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
 
+consteval std::array<std::byte, kKeySize> FromHex(std::string_view text) {
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+  std::array<std::byte, kKeySize> bytes{};
+  for (std::size_t i = 0; i < kKeySize; ++i) {
+    bytes[i] = static_cast<std::byte>(digit(text[2 * i]) << 4 | digit(text[2 * i + 1]));
+  }
+  return bytes;
+}
+
 void AppendText(Bytes& to, std::string_view text) {
   const ByteView bytes = AsBytes(text);
   to.insert(to.end(), bytes.begin(), bytes.end());
@@ -97,18 +106,23 @@ Bytes PublicKeyOf(const Secret& secret) {
 }
 
 bool IsUsablePublicKey(ByteView key) {
-  EnsureSodium();
   if (key.size() != kKeySize) return false;
-  // libsodium refuses points of low order whatever the scalar is; the result of a usable one is thrown away.
-  static constexpr std::array<unsigned char, kKeySize> kAnyScalar{1};
-  std::array<unsigned char, kKeySize> ignored;
-  return crypto_scalarmult(ignored.data(), kAnyScalar.data(), In(key)) == 0;
+  // Little-endian: below the field's prime, and no u-coordinate of order 1, 2, 4 or 8 on the curve or its twist.
+  static constexpr std::array<std::byte, kKeySize> kPrime =
+      FromHex("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f");
+  static constexpr std::array kLowOrder{FromHex("0000000000000000000000000000000000000000000000000000000000000000"),
+                                        FromHex("0100000000000000000000000000000000000000000000000000000000000000"),
+                                        FromHex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+                                        FromHex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+                                        FromHex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f")};
+  return std::lexicographical_compare(key.rbegin(), key.rend(), kPrime.rbegin(), kPrime.rend()) &&
+         std::ranges::none_of(kLowOrder, [&](const auto& point) { return std::ranges::equal(point, key); });
 }
 
 Result<Secret> Agree(const Secret& secret, ByteView peer_public_key) {
   EnsureSodium();
   Secret agreed;
-  if (peer_public_key.size() != kKeySize ||
+  if (!IsUsablePublicKey(peer_public_key) ||
       crypto_scalarmult(Out(agreed.mutable_bytes()), In(secret.bytes()), In(peer_public_key)) != 0) {
     return InvalidArgument("BAD_KEY", "a public key is no usable X25519 point of 32 bytes; leave the round");
   }

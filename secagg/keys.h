@@ -48,7 +48,8 @@ struct KeyPair {
 
 Bytes PublicKeyOf(const Secret& secret);
 
-// Whether a peer may be given this key: kKeySize bytes and no low-order point.
+// Whether this can be a peer's key: kKeySize bytes, a canonical encoding (what PublicKeyOf makes: one point has one key), and
+// no point of low order, of which every secret would agree on 0 (RFC 7748, section 6.1).
 bool IsUsablePublicKey(ByteView key);
 
 // The raw X25519 result, to be derived from, not used. INVALID_ARGUMENT [BAD_KEY] for a key that is not usable.

@@ -16,8 +16,8 @@ namespace edgefleet::secagg {
 inline constexpr std::size_t kLanes = kKeySize / sizeof(std::uint16_t);
 
 // The shares of slots 1 to `holders`; any `threshold` recover the secret, fewer say nothing. 1 <= threshold <= holders < 65536.
-// Costs O(holders log holders): the additive Fourier transform of Lin, Chung and Han (2014, "Novel Polynomial Basis and Its
-// Application to Reed-Solomon Erasure Codes", section III).
+// Costs O(holders log holders): the additive Fourier transform of Lin, Chung and Han (FOCS 2014, "Novel Polynomial Basis
+// and Its Application to Reed-Solomon Erasure Codes").
 std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, std::uint32_t holders, RandomSource& random);
 
 // Lane by lane, the sum of weights[k] * shares[k]. Same sizes.
@@ -25,7 +25,8 @@ Secret WeightedSum(std::span<const std::uint16_t> weights, std::span<const Secre
 
 // Recovers secrets from shares at `slots`: distinct, 1 to 65535, in any order, as many as the threshold or more. Setting up
 // costs O(s log s) additions for a largest slot s, for all weights at once: their logarithms are a convolution over exclusive
-// or, which the Walsh-Hadamard transform gives (the same paper, appendix on erasures). Thread-safe after construction.
+// or, which the Walsh-Hadamard transform gives (Didier 2009, "Efficient erasure decoding of Reed-Solomon codes"). Thread-safe
+// after construction.
 class SecretRecovery {
  public:
   explicit SecretRecovery(std::span<const std::uint32_t> slots);

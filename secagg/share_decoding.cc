@@ -14,7 +14,7 @@ namespace edgefleet::secagg {
 namespace {
 
 constexpr int kChecks = 2;
-constexpr int kDecodings = 3;  // one all but surely does: a random combination hides a wrong share with probability 2^-16
+constexpr int kDecodings = 8;  // one is enough unless a random combination hides a wrong share, with probability 2^-16 each
 constexpr int kSubsets = 64;
 
 std::uint16_t RandomNonzero(RandomSource& random) { return static_cast<std::uint16_t>(1 + random.Below(kFieldOrder)); }
@@ -182,7 +182,9 @@ Result<DecodedSecret> RecoverSecret(std::span<const std::uint32_t> slots, std::s
   for (int attempt = 0; attempt < kDecodings; ++attempt) {
     const auto bad = decoder.LocateErrors();
     if (!bad) break;
-    if (auto decoded = decoder.Try(decoder.ChooseClean(*bad), is_right)) return std::move(*decoded);
+    auto decoded = decoder.Try(decoder.ChooseClean(*bad), is_right);
+    // Within the radius there is only one such polynomial, so nobody is blamed for errors that others made cancel.
+    if (decoded && 2 * decoded->bad_slots.size() <= slots.size() - threshold) return std::move(*decoded);
   }
   for (int attempt = 0; attempt < kSubsets && slots.size() > threshold; ++attempt) {
     if (auto decoded = decoder.Try(decoder.ChooseRandom(), is_right)) return std::move(*decoded);

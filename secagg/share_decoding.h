@@ -23,16 +23,16 @@ struct DecodedSecret {
 };
 
 // shares[k], from slots[k] (distinct, 1 to 65535), of a secret that SplitSecret shared with `threshold`. `is_right` decides
-// whether a candidate is the secret (its public key or commitment fits) and is asked at most 68 times.
+// whether a candidate is the secret (its public key or commitment fits) and is asked at most 73 times.
 //
-// Up to floor((m - threshold) / 2) wrong shares always end with the secret and exactly the slots of the wrong ones. When there
-// are more, 64 random sets of `threshold` shares are tried, any of which may have been spared: few shares with few errors are
-// recovered so. DATA_LOSS [SHARES_BEYOND_REPAIR] when nothing fits, or with fewer shares than the threshold.
+// Up to floor((m - threshold) / 2) wrong shares end with the secret and exactly the slots of the wrong ones, but for a chance
+// below 2^-40 and for what the next paragraph says. When there are more, 64 random sets of `threshold` shares are tried, any of
+// which may have been spared: few shares with few errors are recovered so. DATA_LOSS [SHARES_BEYOND_REPAIR] when nothing fits,
+// or with fewer shares than the threshold.
 //
 // Without errors it costs one recovery and, with more shares than the threshold, two more weighted sums that check them all:
 // wrong shares whose errors cancel in the secret, which takes knowing all slots that answer, remain unnamed with a probability
-// of
-// ((m - threshold) / 65535)^2. With errors it costs O(m^2). `m` at most kMembersMax.
+// of ((m - threshold) / 65535)^2. With errors it costs O(m^2). `m` at most kMembersMax.
 Result<DecodedSecret> RecoverSecret(std::span<const std::uint32_t> slots, std::span<const Secret* const> shares,
                                     std::uint32_t threshold, const std::function<bool(const Secret&)>& is_right);
 

@@ -41,7 +41,7 @@ ActiveRound::ActiveRound(RoundPorts ports, RoundPlan plan, RoundListener& listen
       plan_(std::move(plan)),
       listener_(listener),
       round_id_(plan_.record.round_id),
-      vector_length_(plan_.base.parameter_count + 1),
+      vector_length_(plan_.shape.elements),
       strand_(std::make_shared<Strand>(ports_.control, kStrandQueueMax)),
       record_(plan_.record) {}
 

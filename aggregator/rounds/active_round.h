@@ -59,6 +59,7 @@ struct RoundPlan {
   Round record;  // as stored, kSelecting
   ModelInfo base;
   secagg::Encoding encoding;
+  secagg::EncodedShape shape;  // of the base version's parameters
   Lease lease;
   std::optional<ModelMetrics> base_metrics;  // of the base version, if known already
 };

@@ -31,6 +31,7 @@ void ActiveRound::StartAggregation() {
       [this, server, sum = sum_]() -> Result<std::shared_ptr<const Aggregate>> {
         EF_ASSIGN_OR_RETURN(Aggregate aggregate, AggregateUpdates({.server = *server,
                                                                    .sum = *sum,
+                                                                   .parameter_count = plan_.base.parameter_count,
                                                                    .encoding = plan_.encoding,
                                                                    .privacy = spec().privacy,
                                                                    .random = ports_.random,

@@ -15,7 +15,8 @@ Result<secagg::WeightedSum> UnmaskedSum(const AggregateInput& input) {
     return Internal("SUM_MISMATCH", "the sum and the protocol do not hold the same updates");
   }
   EF_RETURN_IF_ERROR(input.server.Unmask(input.sum.words(), input.pool));
-  auto sum = secagg::DecodeSum(input.sum.words(), static_cast<std::uint32_t>(survivors.size()), input.encoding);
+  auto sum =
+      secagg::DecodeSum(input.sum.words(), static_cast<std::uint32_t>(survivors.size()), input.parameter_count, input.encoding);
   input.sum.Close();
   return sum;
 }

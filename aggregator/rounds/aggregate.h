@@ -15,6 +15,7 @@ namespace edgefleet::rounds {
 struct AggregateInput {
   secagg::Server& server;        // can unmask
   aggregation::RunningSum& sum;  // of exactly the uploads that the server was told of; closed when it was read
+  std::uint64_t parameter_count = 0;
   secagg::Encoding encoding;
   PrivacySpec privacy;
   RandomSource& random;  // cryptographically secure

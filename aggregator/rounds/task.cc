@@ -123,8 +123,7 @@ std::uint32_t MembersNeeded(const TaskSpec& spec, std::uint32_t roster_size) {
 Result<secagg::Encoding> MakeEncoding(const TaskSpec& spec) {
   auto encoding = secagg::MakeEncoding(spec.privacy.clip_norm, spec.example_count_max, AssignedMax(spec));
   if (encoding) return *encoding;
-  return BadTask("cohort_size * over_provision devices with example_count_max examples do not fit the modulus: " +
-                 encoding.error().message());
+  return BadTask("the updates of cohort_size * over_provision devices cannot be encoded: " + encoding.error().message());
 }
 
 double EpsilonAfter(const PrivacySpec& spec, std::uint64_t rounds_charged) {

@@ -100,8 +100,7 @@ std::uint32_t AssignedMax(const TaskSpec& spec);
 // Members needed to go on in a roster of n: the task's minimum, and the threshold of shares that recover a secret
 // (secagg::SafeThreshold).
 std::uint32_t MembersNeeded(const TaskSpec& spec, std::uint32_t roster_size);
-// Fixed point for the largest cohort: its sum stays below the modulus. INVALID_ARGUMENT [BAD_TASK] when cohort and weights
-// leave too few bits.
+// Fixed point for the largest cohort: its sum stays below the modulus. INVALID_ARGUMENT [BAD_TASK].
 Result<secagg::Encoding> MakeEncoding(const TaskSpec& spec);
 // Ranges, names, threshold, modular overflow, privacy budget. INVALID_ARGUMENT [BAD_TASK] names the field and what would be
 // right.

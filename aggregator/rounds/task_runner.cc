@@ -124,8 +124,8 @@ Result<TaskRunner::Next> TaskRunner::StartRound(const Lease& lease, const Task& 
   if (!base && WorthRetry(base.error())) return MakeError(std::move(base).error());
   if (!base) return EndTask(lease, TaskState::kFailed, base.error().ToString());
   EF_ASSIGN_OR_RETURN(const auto encoding, MakeEncoding(task.spec));
-  Status fits = secagg::CheckEncoding(encoding, base->parameter_count);
-  if (!fits.ok()) return EndTask(lease, TaskState::kFailed, fits.ToString());
+  const auto shape = secagg::ShapeOf(encoding, base->parameter_count);
+  if (!shape) return EndTask(lease, TaskState::kFailed, shape.error().ToString());
   if (!host_.TakeRoundPlace()) return Next(kPlaceRetry);
 
   Round record;
@@ -140,7 +140,7 @@ Result<TaskRunner::Next> TaskRunner::StartRound(const Lease& lease, const Task& 
     host_.ReturnRoundPlace();
     return MakeError(std::move(created));
   }
-  RoundPlan plan{.task = task, .record = record, .base = *base, .encoding = encoding, .lease = lease};
+  RoundPlan plan{.task = task, .record = record, .base = *base, .encoding = encoding, .shape = *shape, .lease = lease};
   if (latest && latest->phase == Phase::kCommitted && latest->new_version == record.base_version) {
     plan.base_metrics = ModelMetrics{.accuracy = latest->accuracy, .loss = latest->loss};
   }

@@ -70,10 +70,12 @@ class Participant {
 
   Status ShareKeys() {
     EF_RETURN_IF_ERROR(AwaitPhase(Phase::kTraining));
-    if (seen_.setup.vector_length != plan_.parameter_count + 1) {
-      return InvalidArgument("BAD_PLAN", "the round's vector length does not fit the plan's parameter count");
+    encoding_ = {plan_.clip_norm, plan_.example_count_max, static_cast<std::uint32_t>(seen_.setup.roster.size()),
+                 plan_.value_bits};
+    EF_ASSIGN_OR_RETURN(const auto shape, secagg::ShapeOf(encoding_, plan_.parameter_count));
+    if (seen_.setup.vector_length != shape.elements) {
+      return InvalidArgument("BAD_PLAN", "the round's vector length does not fit the plan's encoding");
     }
-    members_ = static_cast<std::uint32_t>(seen_.setup.roster.size());
     EF_ASSIGN_OR_RETURN(const auto shares, client_.ShareKeys(seen_.setup));
     EF_RETURN_IF_ERROR(Retrying([&] { return round_.ShareKeys(shares); }));
     control_.Step(RoundStep::kSharedKeys);
@@ -85,9 +87,7 @@ class Participant {
     if (update.delta.size() != plan_.parameter_count) {
       return InvalidArgument("BAD_PLAN", "the model's parameter count does not fit the plan's");
     }
-    const secagg::Encoding encoding{plan_.clip_norm, plan_.example_count_max, members_, plan_.value_bits};
-    EF_RETURN_IF_ERROR(secagg::CheckEncoding(encoding, plan_.parameter_count));
-    EF_ASSIGN_OR_RETURN(words_, secagg::EncodeUpdate(update.delta, update.examples, encoding, random_));
+    EF_ASSIGN_OR_RETURN(words_, secagg::EncodeUpdate(update.delta, update.examples, encoding_, random_));
     control_.Step(RoundStep::kTrained);
     return OkStatus();
   }
@@ -166,7 +166,7 @@ class Participant {
   RandomSource& random_;
   const Control& control_;
   secagg::Client client_;
-  std::uint32_t members_ = 0;
+  secagg::Encoding encoding_;
   std::vector<std::uint32_t> words_;
   PhaseUpdate seen_;
   RoundResult result_;

@@ -1,6 +1,6 @@
-// Aggregates many large masked updates through the aggregator's whole path (spool, masked sum, unmasking, decoding, noise,
-// average) and holds the peak memory of the process, devices included, against a limit of 1 GiB. Exit code 1: over the limit or
-// a wrong sum.
+// Aggregates many large masked updates through the aggregator's whole path (spool, running sum, unmasking, decoding,
+// noise, average) and holds the peak memory of the process, devices included, against a limit of 1 GiB. Exit code 1: over the
+// limit or a wrong sum.
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -9,16 +9,14 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <numeric>
-#include <optional>
 #include <thread>
 
-#include "aggregator/aggregation/masked_sum.h"
+#include "aggregator/aggregation/running_sum.h"
 #include "aggregator/aggregation/update_spool.h"
 #include "aggregator/privacy/gaussian.h"
 #include "load_tests/aggregation/devices.h"
 #include "secagg/encoding.h"
-#include "secagg/words.h"
+#include "secagg/packing.h"
 
 namespace edgefleet::load_tests {
 namespace {
@@ -28,6 +26,8 @@ namespace fs = std::filesystem;
 constexpr double kMiB = 1 << 20;
 constexpr double kPeakMiBMax = 1024;
 constexpr double kClipNorm = 1.0;
+constexpr std::size_t kUpdatesOnDisk = 16;  // between two checkpoints
+constexpr std::uint32_t kValueBits = 16;
 const std::string kRound = "bench";
 
 struct Flags {
@@ -40,7 +40,7 @@ struct Flags {
 
 struct Times {
   double spool = 0;   // receiving, verifying and syncing
-  double sum = 0;     // reading back and adding
+  double sum = 0;     // reading back, adding, checkpoints
   double unmask = 0;  // recovering keys and removing masks
   double decode = 0;  // decoding, noise, average
 };
@@ -93,8 +93,8 @@ class Report {
   std::string case_;
 };
 
-// One device after another uploads; each spool is added and freed at once, so the disk holds one update.
-Status Collect(const Devices& devices, aggregation::UpdateSpool& spool, secagg::Server& server, aggregation::MaskedSum& sum,
+// One device after another uploads; each update is added at once and goes away with the next checkpoint.
+Status Collect(const Devices& devices, aggregation::UpdateSpool& spool, secagg::Server& server, aggregation::RunningSum& sum,
                Times& times) {
   for (std::uint32_t index = 1; index <= devices.survivors(); ++index) {
     crypto::Sha256Stream hash;
@@ -111,11 +111,13 @@ Status Collect(const Devices& devices, aggregation::UpdateSpool& spool, secagg::
       return OkStatus();
     }));
     const auto start = std::chrono::steady_clock::now();
-    EF_RETURN_IF_ERROR(sum.Add(spool, key));
+    EF_RETURN_IF_ERROR(sum.Add(key.device_id));
     times.sum += Seconds(start);
-    EF_RETURN_IF_ERROR(spool.Discard(key));
     EF_RETURN_IF_ERROR(server.AddUpload(index));
   }
+  const auto start = std::chrono::steady_clock::now();
+  EF_ASSIGN_OR_RETURN([[maybe_unused]] const auto counted, sum.Finish());
+  times.sum += Seconds(start);
   return server.CloseUploads();
 }
 
@@ -130,26 +132,34 @@ Status CheckSum(const Devices& devices, const secagg::WeightedSum& sum, const se
   return Internal("WRONG_SUM", "the weights do not add up");
 }
 
-Status Aggregate(const Flags& flags, const fs::path& folder, Times& times) {
-  const std::uint64_t length = flags.parameters + 1;
-  EF_ASSIGN_OR_RETURN(const secagg::Encoding encoding, secagg::MakeEncoding(kClipNorm, Devices::kExamples, flags.updates));
-  EF_ASSIGN_OR_RETURN(secagg::Server server, secagg::Server::Create({kRound, length, secagg::kMembersMax}));
-  Devices devices(flags.updates, flags.dropped, flags.parameters, 1);
+secagg::Encoding EncodingFor(const Flags& flags) {
+  return {.clip_norm = kClipNorm,
+          .example_count_max = Devices::kExamples,
+          .participants_max = flags.updates,
+          .value_bits = kValueBits};
+}
+
+Status Aggregate(const Flags& flags, const secagg::EncodedShape& shape, const fs::path& folder, Times& times) {
+  const secagg::Encoding encoding = EncodingFor(flags);
+  EF_ASSIGN_OR_RETURN(secagg::Server server, secagg::Server::Create({kRound, shape.elements, secagg::kMembersMax}));
+  Devices devices(flags.updates, flags.dropped, flags.parameters, kValueBits, shape.element_bits, 1);
   EF_RETURN_IF_ERROR(devices.Join(server, kRound));
-  const std::uint64_t spool_bytes = 2 * devices.update_bytes() + (std::uint64_t{flags.updates} << 13);
+  const std::uint64_t spool_bytes = 2 * kUpdatesOnDisk * devices.update_bytes() + (std::uint64_t{flags.updates} << 13);
   EF_ASSIGN_OR_RETURN(const auto spool, aggregation::UpdateSpool::Open({folder, spool_bytes, devices.update_bytes()}));
-  std::optional<aggregation::MaskedSum> sum(length);
+  EF_ASSIGN_OR_RETURN(const auto sum, aggregation::RunningSum::Open(
+                                          *spool, {{kRound, shape.elements, shape.element_bits}, kUpdatesOnDisk}, {}));
   EF_RETURN_IF_ERROR(Collect(devices, *spool, server, *sum, times));
 
   auto start = std::chrono::steady_clock::now();
   EF_RETURN_IF_ERROR(devices.Answer(server));
   ThreadPool pool("unmask", std::max(1U, std::thread::hardware_concurrency()), 64);
   EF_RETURN_IF_ERROR(server.Unmask(sum->words(), &pool));
+  secagg::TruncateWords(sum->words(), shape.element_bits);
   times.unmask = Seconds(start);
 
   start = std::chrono::steady_clock::now();
-  EF_ASSIGN_OR_RETURN(secagg::WeightedSum decoded, secagg::DecodeSum(sum->words(), flags.updates, encoding));
-  sum.reset();
+  EF_ASSIGN_OR_RETURN(secagg::WeightedSum decoded, secagg::DecodeSum(sum->words(), flags.updates, flags.parameters, encoding));
+  sum->Close();
   times.decode = Seconds(start);
   EF_RETURN_IF_ERROR(CheckSum(devices, decoded, encoding));
   start = std::chrono::steady_clock::now();
@@ -173,12 +183,12 @@ double BestRate(std::size_t bytes, const Pass& pass) {
   return best;
 }
 
-void ReportKernel(const Report& report) {
-  std::vector<std::uint32_t> from(32 << 20), into(32 << 20);
-  std::iota(from.begin(), from.end(), 1U);
-  const std::size_t bytes = from.size() * sizeof(std::uint32_t);
-  const double add = BestRate(bytes, [&] { secagg::AddWords(into, from); });
-  const double copy = BestRate(bytes, [&] { std::memcpy(into.data(), from.data(), bytes); });
+void ReportKernel(const Report& report, std::uint32_t element_bits) {
+  std::vector<std::uint32_t> sum(32 << 20);
+  Bytes packed(secagg::PackedSize(sum.size(), element_bits)), copied(packed.size());
+  crypto::SecureRandom().Fill(packed);
+  const double add = BestRate(packed.size(), [&] { secagg::UnpackAdd(packed, element_bits, sum); });
+  const double copy = BestRate(packed.size(), [&] { std::memcpy(copied.data(), packed.data(), packed.size()); });
   report.AgainstPeer("add_kernel", add, "GB/s", "memcpy", copy);
 }
 
@@ -190,7 +200,8 @@ int Run(const Flags& flags) {
     return 2;
   }
   Times times;
-  const Status status = Aggregate(flags, pattern, times);
+  const auto shape = secagg::ShapeOf(EncodingFor(flags), flags.parameters);
+  const Status status = shape ? Aggregate(flags, *shape, pattern, times) : shape.error();
   std::error_code ignored;
   fs::remove_all(pattern, ignored);
   if (!status.ok()) {
@@ -199,15 +210,18 @@ int Run(const Flags& flags) {
   }
   const double peak = PeakMiB();  // before the kernel's own buffers
   const Report report(flags);
-  const double gigabytes = static_cast<double>(flags.updates) * static_cast<double>(flags.parameters + 1) * 4 / 1e9;
+  const auto update_bytes = static_cast<double>(secagg::PackedSize(shape->elements, shape->element_bits));
+  const double gigabytes = static_cast<double>(flags.updates) * update_bytes / 1e9;
+  const double mask_gigabytes = 4e-9 * flags.updates * (1.0 + flags.dropped) * static_cast<double>(shape->elements);
   report.AgainstLimit("peak_rss", peak, "MiB", kPeakMiBMax);
-  report.Value("one_update", static_cast<double>(flags.parameters + 1) * 4 / kMiB, "MiB");
+  report.Value("element_bits", shape->element_bits, "bits");
+  report.Value("one_update", update_bytes / kMiB, "MiB");
   report.Value("spool_rate", gigabytes / times.spool, "GB/s");
   report.Value("sum_rate", gigabytes / times.sum, "GB/s");
   report.Value("unmask_time", times.unmask, "s");
-  report.Value("unmask_rate", gigabytes * (1 + flags.dropped) / times.unmask, "GB/s");
+  report.Value("unmask_rate", mask_gigabytes / times.unmask, "GB/s");
   report.Value("decode_time", times.decode, "s");
-  ReportKernel(report);
+  ReportKernel(report, shape->element_bits);
   if (peak <= kPeakMiBMax) return 0;
   std::fprintf(stderr, "peak memory of %.0f MiB exceeds the limit of %.0f MiB\n", peak, kPeakMiBMax);
   return 1;
@@ -227,7 +241,7 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(0, 90));
   app.add_option("--dir", flags.dir,
-                 "Folder for the spool, which holds one update at a time (default: the system's for temporary files)");
+                 "Folder for the spool, which holds up to 16 updates and two sums (default: the system's for temporary files)");
   app.add_flag("--json", flags.json, "One JSON object a line");
   CLI11_PARSE(app, argc, argv);
   if (flags.dropped >= flags.updates) {

@@ -16,8 +16,13 @@ std::int32_t PlainValue(std::uint32_t index, std::uint64_t position) {
 
 }  // namespace
 
-Devices::Devices(std::uint32_t survivors, std::uint32_t dropped, std::uint64_t parameters, std::uint64_t seed)
-    : survivors_(survivors), parameters_(parameters), random_(seed) {
+Devices::Devices(std::uint32_t survivors, std::uint32_t dropped, std::uint64_t parameters, std::uint32_t value_bits,
+                 std::uint32_t element_bits, std::uint64_t seed)
+    : survivors_(survivors),
+      parameters_(parameters),
+      zero_((1U << (value_bits - 1)) - 1),
+      element_bits_(element_bits),
+      random_(seed) {
   for (std::uint32_t i = 0; i < survivors + dropped; ++i) {
     members_.push_back(
         {secagg::KeyPair::Generate(random_), secagg::KeyPair::Generate(random_), secagg::Secret::Random(random_), {}, {}});
@@ -65,14 +70,17 @@ void Devices::PrepareMasks(const secagg::RoundDigest& round, const secagg::Sessi
 
 Status Devices::Stream(std::uint32_t index, const Sink& sink) const {
   std::vector<std::uint32_t> chunk(kChunkWords);
+  Bytes bytes(secagg::PackedSize(kChunkWords, element_bits_));
   const std::uint64_t length = parameters_ + 1;
   const secagg::MaskSet masks(masks_[index - 1], secagg::MaskCipher::kAes256Ctr);
   for (std::uint64_t begin = 0; begin < length; begin += kChunkWords) {
     const auto part = std::span(chunk).first(std::min<std::uint64_t>(kChunkWords, length - begin));
-    for (std::size_t i = 0; i < part.size(); ++i) part[i] = static_cast<std::uint32_t>(PlainValue(index, begin + i));
+    for (std::size_t i = 0; i < part.size(); ++i) part[i] = zero_ + static_cast<std::uint32_t>(PlainValue(index, begin + i));
     if (begin + part.size() == length) part.back() = kExamples;
     masks.Apply(begin, part);
-    EF_RETURN_IF_ERROR(sink(begin * sizeof(std::uint32_t), std::as_bytes(part)));
+    const auto packed = std::span(bytes).first(secagg::PackedSize(part.size(), element_bits_));
+    secagg::Pack(part, element_bits_, packed);
+    EF_RETURN_IF_ERROR(sink(secagg::PackedSize(begin, element_bits_), packed));
   }
   return OkStatus();
 }

@@ -1,5 +1,5 @@
 // The devices of the aggregation benchmark: they take part in the protocol with its own parts, and stream their masked updates
-// in chunks, so that no update ever exists as a whole.
+// in packed chunks, so that no update ever exists as a whole.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "secagg/mask/mask.h"
+#include "secagg/packing.h"
 #include "secagg/server.h"
 
 namespace edgefleet::load_tests {
@@ -20,7 +21,8 @@ namespace edgefleet::load_tests {
 // remove is there.
 class Devices {
  public:
-  Devices(std::uint32_t survivors, std::uint32_t dropped, std::uint64_t parameters, std::uint64_t seed);
+  Devices(std::uint32_t survivors, std::uint32_t dropped, std::uint64_t parameters, std::uint32_t value_bits,
+          std::uint32_t element_bits, std::uint64_t seed);
 
   // Advertises and shares: afterwards the server is collecting.
   Status Join(secagg::Server& server, const std::string& round_id);
@@ -36,7 +38,7 @@ class Devices {
   std::int64_t ExpectedSum(std::uint64_t position) const;
 
   std::uint32_t survivors() const { return survivors_; }
-  std::uint64_t update_bytes() const { return (parameters_ + 1) * sizeof(std::uint32_t); }
+  std::uint64_t update_bytes() const { return secagg::PackedSize(parameters_ + 1, element_bits_); }
 
   static constexpr std::uint32_t kExamples = 100;  // of each device
 
@@ -53,6 +55,8 @@ class Devices {
 
   const std::uint32_t survivors_;
   const std::uint64_t parameters_;
+  const std::uint32_t zero_;  // what 0 is encoded as
+  const std::uint32_t element_bits_;
   SeededRandom random_;
   std::vector<Member> members_;
   std::vector<std::vector<secagg::MaskTerm>> masks_;  // by survivor - 1

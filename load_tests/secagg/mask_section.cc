@@ -22,7 +22,7 @@ using secagg::MaskSet;
 using secagg::MaskTerm;
 using Words = std::vector<std::uint32_t>;
 
-constexpr int kTurns = 25;
+constexpr int kTurns = 60;
 constexpr std::size_t kClientMasks = 101;
 
 std::vector<MaskTerm> MakeTerms(std::size_t count) {

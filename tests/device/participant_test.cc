@@ -58,7 +58,7 @@ Outcome RunDevices(
 
 double DecodedAverage(const InMemoryRound& round, std::uint32_t participants) {
   const secagg::Encoding encoding{kClip, 100, kDevices, 20};
-  auto sum = secagg::DecodeSum(round.sum(), participants, encoding);
+  auto sum = secagg::DecodeSum(round.sum(), participants, kParameters, encoding);
   EXPECT_TRUE(sum) << sum.error().ToString();
   const auto average = secagg::Average(std::move(*sum));
   EXPECT_EQ(average.size(), kParameters);

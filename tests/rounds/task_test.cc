@@ -40,7 +40,7 @@ TEST(CheckTask, NamesTheFieldThatIsWrong) {
       {"learning_rate", [&](TaskSpec& s) { s.learning_rate = nan; }},
       {"proximal_mu", [](TaskSpec& s) { s.proximal_mu = -1; }},
       {"example_count_max", [](TaskSpec& s) { s.example_count_max = 0; }},
-      {"modulus", [](TaskSpec& s) { s.example_count_max = 1'000'000'000; }},
+      {"example_count_max", [](TaskSpec& s) { s.example_count_max = 1'000'000'001; }},
       {"clip_norm", [](TaskSpec& s) { s.privacy.clip_norm = 0; }},
       {"noise_multiplier", [](TaskSpec& s) { s.privacy.noise_multiplier = -1; }},
       {"delta", [](TaskSpec& s) { s.privacy.delta = 0; }},

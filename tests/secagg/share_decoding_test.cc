@@ -213,7 +213,7 @@ TEST(ShareDecoding, GivesUpInBoundedTime) {
     ASSERT_FALSE(decoded.has_value()) << threshold << " of " << answering;
     EXPECT_EQ(decoded.error().reason(), "SHARES_BEYOND_REPAIR");
     EXPECT_EQ(decoded.error().code(), StatusCode::kDataLoss);
-    EXPECT_LE(answers.questions, 68);
+    EXPECT_LE(answers.questions, 73);
   }
 }
 

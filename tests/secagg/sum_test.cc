@@ -206,7 +206,7 @@ TEST(Sum, OfEncodedUpdatesIsTheWeightedAverage) {
     for (std::size_t i = 0; i < kParameters; ++i) expected[i] += examples / 100.0 * update[i];
   }
   ASSERT_TRUE(fleet.Play({.before_upload = {3}}).ok());
-  WeightedSum sum = DecodeSum(fleet.sum, 5, encoding).value();
+  WeightedSum sum = DecodeSum(fleet.sum, 5, kParameters, encoding).value();
   EXPECT_EQ(sum.examples, 10U + 20 + 40 + 50 + 60);
   EXPECT_NEAR(sum.weight, weights, 1e-12);
   const std::vector<float> average = Average(std::move(sum));
