@@ -24,6 +24,8 @@ using Json = nlohmann::json;
 struct Arguments {
   device::DeviceOptions device;
   std::string trust_key_file;
+  std::vector<std::string> enrolment_key_files;
+  bool require_active = false;
   std::string examples;
   std::string labels;
   std::string input;
@@ -63,6 +65,18 @@ int PrintStatus(const device::Device& opened, const Arguments& arguments) {
     std::cout << active->model << " version " << active->version << " (" << active->variant << ")\n";
   } else {
     std::cout << "no model yet; run 'edgefleet-device update'\n";
+  }
+  return 0;
+}
+
+int PrintIdentity(device::Device& opened, const Arguments& arguments) {
+  const auto key = opened.Identity();
+  if (!key) return Fail(key.error(), arguments.json);
+  const std::string hex = edgefleet::HexEncode(*key);
+  if (arguments.json) {
+    std::cout << Json{{"device_id", arguments.device.device_id}, {"identity", hex}} << std::endl;
+  } else {
+    std::cout << hex << '\n';
   }
   return 0;
 }
@@ -171,9 +185,26 @@ void AddDeviceOptions(CLI::App& app, Arguments& arguments) {
   app.add_option("--trust-key", arguments.trust_key_file, "file with the Ed25519 public key (hex) that signs manifests")
       ->required()
       ->check(CLI::ExistingFile);
+  app.add_option("--enrolment-key", arguments.enrolment_key_files,
+                 "file with the Ed25519 public key (hex) of an authority that enrols devices; without one no active rounds")
+      ->check(CLI::ExistingFile);
+  app.add_option("--identity-cert", options.identity_certificate,
+                 "file with this device's certificate by the authority [identity.cert in the state folder]");
+  app.add_flag("--require-active", arguments.require_active, "take part only in rounds that withstand an active adversary");
   app.add_option("--delegate", options.delegate, "onednn or reference")->capture_default_str();
   app.add_option("--threads", options.threads)->capture_default_str()->check(CLI::Range(1, 64));
   app.add_flag("--json", arguments.json, "machine-readable output");
+}
+
+Status ReadKeys(Arguments& arguments) {
+  EF_ASSIGN_OR_RETURN(arguments.device.trusted_keys.emplace_back(),
+                      edgefleet::crypto::ReadEd25519PublicKey(arguments.trust_key_file));
+  auto& policy = arguments.device.secure_aggregation;
+  for (const auto& file : arguments.enrolment_key_files) {
+    EF_ASSIGN_OR_RETURN(policy.authorities.emplace_back(), edgefleet::crypto::ReadEd25519PublicKey(file));
+  }
+  if (arguments.require_active) policy.adversary = edgefleet::secagg::Adversary::kActive;
+  return edgefleet::OkStatus();
 }
 
 }  // namespace
@@ -203,6 +234,7 @@ int main(int argc, char** argv) {
   auto* update = app.add_subcommand("update", "look for a new version once and install it");
   auto* rollback = app.add_subcommand("rollback", "go back to the last good version");
   auto* status = app.add_subcommand("status", "show the active version");
+  auto* identity = app.add_subcommand("identity", "print the public key by which an authority enrols this device");
   auto* infer = app.add_subcommand("infer", "run the active model on one example");
   infer->add_option("--input", arguments.input, ".npy, float32")->required();
   try {
@@ -212,15 +244,14 @@ int main(int argc, char** argv) {
   }
 
   StderrLogger logger;
-  const auto key = edgefleet::crypto::ReadEd25519PublicKey(arguments.trust_key_file);
-  if (!key) return Fail(key.error(), arguments.json);
-  arguments.device.trusted_keys = {*key};
+  if (Status read = ReadKeys(arguments); !read.ok()) return Fail(read, arguments.json);
   device::DeviceHost host;
   host.logger = &logger;
   auto opened = device::Device::Open(arguments.device, std::move(host));
   if (!opened) return Fail(opened.error(), arguments.json);
   if (update->parsed()) return RunUpdate(**opened, arguments);
   if (status->parsed()) return PrintStatus(**opened, arguments);
+  if (identity->parsed()) return PrintIdentity(**opened, arguments);
   if (infer->parsed()) return RunInfer(**opened, arguments);
   if (rollback->parsed()) {
     Status rolled = (*opened)->Rollback();

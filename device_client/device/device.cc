@@ -12,6 +12,8 @@
 #include "cdn_origin/manifest/manifest.h"
 #include "device_client/device/inference.h"
 #include "device_client/federated/grpc_gateway.h"
+#include "device_client/federated/guard_file.h"
+#include "device_client/federated/identity_file.h"
 #include "device_client/federated/participant.h"
 #include "device_client/runtime/delegate.h"
 #include "device_client/runtime/format/efm.h"
@@ -28,6 +30,7 @@ constexpr std::size_t kDeviceIdMax = 64;
 constexpr std::size_t kPendingEventsMax = 64;
 constexpr std::chrono::seconds kPolicyRetry{60};
 constexpr std::chrono::seconds kSameRoundRetry{1};
+constexpr std::chrono::seconds kNoIdentityRetry{60};
 constexpr std::chrono::seconds kUnreachableRetry{5};
 
 const SystemClock kSystemClock;
@@ -53,6 +56,9 @@ Status CheckOptions(const DeviceOptions& options) {
   }
   if (options.trusted_keys.empty()) return bad("trusted_keys is empty: without a key no manifest can be trusted");
   if (options.threads < 1 || options.threads > 64) return bad("threads must be 1 to 64");
+  if (!(options.secure_aggregation.corrupt_fraction >= 0 && options.secure_aggregation.corrupt_fraction < 1)) {
+    return bad("secure_aggregation.corrupt_fraction must be in [0, 1)");
+  }
   return OkStatus();
 }
 
@@ -115,12 +121,20 @@ class DeviceImpl final : public Device {
 
   Result<std::vector<float>> Infer(std::span<const float> input) override { return engine_.Infer(input); }
 
+  Result<crypto::Ed25519PublicKey> Identity() override {
+    EF_ASSIGN_OR_RETURN(const auto key, ReadOrMakeIdentityKey(Identities().key));
+    return key.public_key();
+  }
+
   Result<Participation> Participate(const Conditions& conditions, const runtime::Dataset& examples,
                                     const Control& control) override {
     if (!fleet_) return FailedPrecondition("NO_FLEET", "this device was opened without a fleet_address");
     if (std::string reason = PolicyForbids(conditions); !reason.empty()) {
       return Participation{
           .kind = Participation::Kind::kNotNow, .reason = "POLICY", .detail = reason, .retry_after = kPolicyRetry};
+    }
+    if (!guard_) {
+      EF_ASSIGN_OR_RETURN(guard_, GuardFile::Open(options_.state_dir / "said"));
     }
     auto outcome = fleet_->CheckIn(ProfileOf(conditions, examples.size()));
     if (!outcome) return MakeError(std::move(outcome).error());
@@ -206,18 +220,20 @@ class DeviceImpl final : public Device {
 
   Result<Participation> TakeAssignment(const Assignment& assignment, const runtime::Dataset& examples, const Control& control) {
     Participation participation{.kind = Participation::Kind::kNotCounted, .round_id = assignment.round_id};
-    if (assignment.round_id == LastRound()) {
-      // Its secrets are gone or used up; joining twice would only be refused.
-      participation.reason = "ALREADY_TOOK_PART";
+    const auto round = fleet_->OpenRound(assignment);
+    if (guard_->HasSaid(assignment.round_id, secagg::Statement::kAdvert)) {
+      // It has been in this round; its secrets are gone. Best effort: then nobody waits for it.
+      static_cast<void>(round->Leave("ALREADY_SAID"));
+      participation.reason = "ALREADY_SAID";
       participation.retry_after = kSameRoundRetry;
       return participation;
     }
+    auto membership = PrepareMembership(assignment.plan);
+    if (!membership) return LeaveFor(std::move(membership).error(), *round);
     auto trainer = PrepareTrainer(assignment.plan);
-    if (!trainer) return MakeError(std::move(trainer).error());
-    EF_RETURN_IF_ERROR(WriteFileAtomic(LastRoundFile(), AsBytes(assignment.round_id)));
-    const auto round = fleet_->OpenRound(assignment);
+    if (!trainer) return LeaveFor(std::move(trainer).error(), *round);
     const auto train = [&] { return Train(**trainer, assignment.plan, examples, control); };
-    EF_ASSIGN_OR_RETURN(const RoundResult result, TakePart(*round, assignment, train, random_, control));
+    EF_ASSIGN_OR_RETURN(const RoundResult result, TakePart(*round, assignment, train, *membership, random_, control));
     if (result.contributed) participation.kind = Participation::Kind::kContributed;
     participation.reason = result.reason;
     logger_.Info("round over for this device", {{"round", assignment.round_id},
@@ -225,6 +241,27 @@ class DeviceImpl final : public Device {
                                                 {"phase", static_cast<int>(result.phase)},
                                                 {"reason", result.reason}});
     return participation;
+  }
+
+  IdentityFiles Identities() const {
+    const auto& certificate = options_.identity_certificate;
+    return {options_.state_dir / "identity.key", certificate.empty() ? options_.state_dir / "identity.cert" : certificate};
+  }
+
+  Result<Membership> PrepareMembership(const TrainingPlan& plan) {
+    Membership membership{options_.secure_aggregation, std::nullopt, *guard_};
+    if (plan.adversary != secagg::Adversary::kActive) return membership;
+    // Read each time, so that enrolling needs no restart.
+    auto identity = ReadIdentity(Identities(), options_.secure_aggregation.authorities);
+    if (!identity) return MakeError(std::move(identity).error().WithRetryAfter(kNoIdentityRetry));
+    membership.identity = std::move(*identity);
+    return membership;
+  }
+
+  // The server may be out of reach; the device's own error is what its host needs to see.
+  static Error LeaveFor(Status status, RoundGateway& round) {
+    static_cast<void>(round.Leave(status.reason()));
+    return MakeError(std::move(status));
   }
 
   Result<std::unique_ptr<training::Trainer>> PrepareTrainer(const TrainingPlan& plan) {
@@ -259,19 +296,13 @@ class DeviceImpl final : public Device {
     return update;
   }
 
-  std::filesystem::path LastRoundFile() const { return options_.state_dir / "last_round"; }
-  std::string LastRound() const {
-    constexpr std::uint64_t kRoundIdMax = 256;
-    const auto content = ReadFile(LastRoundFile(), kRoundIdMax);
-    return content ? ToString(*content) : "";
-  }
-
   const DeviceOptions options_;
   const Clock& clock_;
   Logger& logger_;
   crypto::SecureRandom random_;
   std::unique_ptr<FleetGateway> fleet_;
   std::unique_ptr<update::ModelStore> store_;
+  std::unique_ptr<GuardFile> guard_;  // from the first participation on
   std::unique_ptr<update::HttpFetcher> fetcher_;
   std::mutex updater_mutex_;  // an Updater takes one call at a time; Update and Participate may run side by side
   std::unique_ptr<update::Updater> updater_;

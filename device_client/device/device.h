@@ -20,6 +20,7 @@
 #include "device_client/federated/control.h"
 #include "device_client/federated/fleet_gateway.h"
 #include "device_client/runtime/evaluate.h"
+#include "secagg/client.h"
 
 namespace edgefleet::device {
 
@@ -45,6 +46,10 @@ struct DeviceOptions {
   std::string delegate = "onednn";                     // or "reference"
   int threads = 1;                                     // for inference and training each
   TrainingPolicy training_policy;
+  // What this device insists on in a round, whatever the fleet offers; `authorities` are the enrolment keys it trusts, without
+  // which it takes part in no active round.
+  secagg::ClientPolicy secure_aggregation;
+  std::filesystem::path identity_certificate;  // 128 hexadecimal digits; empty: state_dir/identity.cert
 };
 
 // What the library uses of its host; what is left empty gets the production part. All must outlive the Device.
@@ -102,7 +107,13 @@ class Device {
   // update, INVALID_ARGUMENT [BAD_INPUT_SIZE].
   virtual Result<std::vector<float>> Infer(std::span<const float> input) = 0;
 
-  // Checks in and, when assigned, downloads the global model, trains on `examples`, and takes part until the round ends for it.
+  // The public half of the device's identity, for its enrolment (`edgefleet device enroll`). The key is made at the first call and
+  // stays in state_dir/identity.key, readable by its owner only. INVALID_ARGUMENT [BAD_KEY] when that file is damaged.
+  virtual Result<crypto::Ed25519PublicKey> Identity() = 0;
+
+  // Checks in and, when assigned, downloads the global model, trains on `examples`, and takes part until the round ends for it. What
+  // it says in rounds it remembers in state_dir/said (federated/guard_file.h). DATA_LOSS [GUARD_DAMAGED] while that file is
+  // damaged; FAILED_PRECONDITION [NO_IDENTITY] in an active round without a valid certificate: the message says how to enrol.
   virtual Result<Participation> Participate(const Conditions& conditions, const runtime::Dataset& examples,
                                             const Control& control = {}) = 0;
 

@@ -1,6 +1,7 @@
 #include "device_client/device/device_c.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <mutex>
 #include <stop_token>
@@ -36,7 +37,7 @@ ef_code Report(const Status& status, ef_status* out) {
 
 std::string Text(const char* text, const char* otherwise = "") { return text != nullptr ? text : otherwise; }
 
-// Structs of callers built against an older header are smaller; none is so yet.
+// Structs of callers built against an older header are smaller; so far only ef_device_options has grown.
 template <typename Struct>
 Status CheckStruct(const Struct* value) {
   if (value == nullptr || value->struct_size != sizeof(Struct)) {
@@ -45,8 +46,36 @@ Status CheckStruct(const Struct* value) {
   return OkStatus();
 }
 
-Result<device::DeviceOptions> ToOptions(const ef_device_options* from) {
-  EF_RETURN_IF_ERROR(CheckStruct(from));
+// The caller's options; what its header did not have yet is 0.
+Result<ef_device_options> WholeOptions(const ef_device_options* from) {
+  constexpr std::size_t kSizeMin = offsetof(ef_device_options, enrolment_keys);
+  if (from == nullptr || (from->struct_size != kSizeMin && from->struct_size != sizeof *from)) {
+    return InvalidArgument("BAD_STRUCT", "the options are missing, or their struct_size is not set to sizeof of them");
+  }
+  ef_device_options options{};
+  std::memcpy(&options, from, from->struct_size);
+  return options;
+}
+
+Result<std::vector<edgefleet::crypto::Ed25519PublicKey>> ParseKeys(const char* what, const char* const* keys, std::size_t count) {
+  if (keys == nullptr && count > 0) return InvalidArgument("BAD_OPTIONS", std::string(what) + " is NULL");
+  std::vector<edgefleet::crypto::Ed25519PublicKey> parsed;
+  for (std::size_t i = 0; i < count; ++i) {
+    EF_ASSIGN_OR_RETURN(parsed.emplace_back(), edgefleet::crypto::ParseEd25519PublicKey(Text(keys[i])));
+  }
+  return parsed;
+}
+
+void SetPolicy(const ef_device_options& from, edgefleet::secagg::ClientPolicy& policy) {
+  if (from.require_active != 0) policy.adversary = edgefleet::secagg::Adversary::kActive;
+  if (from.corrupt_fraction != 0) policy.corrupt_fraction = from.corrupt_fraction;
+  if (from.members_min != 0) policy.members_min = from.members_min;
+  if (from.survivors_min != 0) policy.survivors_min = from.survivors_min;
+}
+
+Result<device::DeviceOptions> ToOptions(const ef_device_options* given) {
+  EF_ASSIGN_OR_RETURN(const ef_device_options whole, WholeOptions(given));
+  const ef_device_options* from = &whole;
   device::DeviceOptions options;
   options.state_dir = Text(from->state_dir);
   options.device_id = Text(from->device_id);
@@ -60,12 +89,11 @@ Result<device::DeviceOptions> ToOptions(const ef_device_options* from) {
   options.fleet_address = Text(from->fleet_address);
   options.delegate = Text(from->delegate, "onednn");
   options.threads = from->threads > 0 ? from->threads : 1;
-  if (from->trusted_keys == nullptr && from->trusted_key_count > 0)
-    return InvalidArgument("BAD_OPTIONS", "trusted_keys is NULL");
-  for (std::size_t i = 0; i < from->trusted_key_count; ++i) {
-    EF_ASSIGN_OR_RETURN(const auto key, edgefleet::crypto::ParseEd25519PublicKey(Text(from->trusted_keys[i])));
-    options.trusted_keys.push_back(key);
-  }
+  options.identity_certificate = Text(from->identity_certificate);
+  SetPolicy(whole, options.secure_aggregation);
+  EF_ASSIGN_OR_RETURN(options.trusted_keys, ParseKeys("trusted_keys", from->trusted_keys, from->trusted_key_count));
+  EF_ASSIGN_OR_RETURN(options.secure_aggregation.authorities,
+                      ParseKeys("enrolment_keys", from->enrolment_keys, from->enrolment_key_count));
   return options;
 }
 
@@ -137,6 +165,15 @@ ef_code ef_device_update(ef_device* device, ef_update_result* result, ef_status*
 }
 
 ef_code ef_device_rollback(ef_device* device, ef_status* status) { return Report(device->device->Rollback(), status); }
+
+ef_code ef_device_identity(ef_device* device, char hex[65], ef_status* status) {
+  if (hex == nullptr) return Report(Status(InvalidArgument("BAD_ARGUMENT", "hex is NULL")), status);
+  const auto key = device->device->Identity();
+  if (!key) return Report(key.error(), status);
+  const std::string text = edgefleet::HexEncode(*key);
+  std::memcpy(hex, text.c_str(), text.size() + 1);
+  return Report(OkStatus(), status);
+}
 
 ef_code ef_device_infer(ef_device* device, const float* input, size_t input_count, float* output, size_t* output_count,
                         ef_status* status) {

@@ -60,6 +60,14 @@ typedef struct ef_device_options {
   size_t trusted_key_count;
   const char* delegate; /* optional */
   int threads;          /* optional */
+  /* Callers built against the first header end here. */
+  const char* const* enrolment_keys; /* optional: authorities that enrol devices, 64 hexadecimal digits each */
+  size_t enrolment_key_count;        /* 0: takes part in no active round */
+  const char* identity_certificate;  /* optional: a file */
+  int require_active;                /* not 0: takes part in active rounds only */
+  double corrupt_fraction;           /* optional: of a round's members that may collude with the server */
+  uint32_t members_min;              /* optional: smallest round */
+  uint32_t survivors_min;            /* optional: smallest sum */
 } ef_device_options;
 
 typedef struct ef_active_model {
@@ -129,6 +137,9 @@ ef_code ef_device_infer(ef_device* device, const float* input, size_t input_coun
 
 ef_code ef_device_participate(ef_device* device, const ef_conditions* conditions, const ef_examples* examples,
                               ef_participation* result, ef_status* status);
+
+/* The public half of the device's identity, for its enrolment; made at the first call and kept in the state folder. */
+ef_code ef_device_identity(ef_device* device, char hex[65], ef_status* status);
 
 /* From any thread: ends a running update or participation soon, politely. The next call starts afresh. */
 void ef_device_stop(ef_device* device);

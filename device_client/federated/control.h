@@ -9,8 +9,8 @@
 
 namespace edgefleet::device {
 
-// What a device has just done in a round, in this order.
-enum class RoundStep { kAdvertisedKeys, kSharedKeys, kTrained, kUploaded, kUnmasked };
+// What a device has just done in a round, in this order; it confirms in active rounds only.
+enum class RoundStep { kAdvertisedKeys, kSharedKeys, kTrained, kUploaded, kConfirmed, kUnmasked };
 
 // `stop` may be requested from any thread. `on_step` runs on the calling thread; while it blocks, the round goes on without
 // this device.

@@ -50,6 +50,11 @@ struct TrainingPlan {
   std::uint32_t example_count_max = 1;
   double clip_norm = 0;
   std::uint32_t value_bits = 0;
+  secagg::Adversary adversary = secagg::Adversary::kSemiHonest;
+  double keep_fraction = 1;
+  bool rotate = false;
+  Bytes encoding_seed;  // 32 bytes
+  std::uint32_t participants_max = 0;
 };
 
 struct Assignment {
@@ -68,18 +73,27 @@ struct Rejection {
 
 using CheckInOutcome = std::variant<Assignment, Rejection>;
 
-enum class Phase { kSelecting = 1, kTraining, kCollecting, kUnmasking, kAggregating, kValidating, kCommitted, kFailed };
+enum class Phase {
+  kSelecting = 1,
+  kTraining,
+  kCollecting,
+  kConfirming,  // active rounds only
+  kUnmasking,
+  kAggregating,
+  kValidating,
+  kCommitted,
+  kFailed
+};
 
 // What the device needs in the round's present phase; only the fields of that phase are filled.
 struct PhaseUpdate {
   Phase phase = Phase::kSelecting;
   std::string failure_reason;  // while kFailed
 
-  secagg::RoundSetup setup;  // kTraining
-
-  std::vector<secagg::SealedShares> inbox;  // kCollecting
-
-  std::vector<std::uint32_t> survivors;  // kUnmasking
+  secagg::RoundSetup setup;       // kTraining
+  secagg::Inbox inbox;            // kCollecting
+  Bytes survivors;                // kConfirming: bitmap over all members
+  secagg::UnmaskRequest request;  // kUnmasking
 };
 
 // One device in one round. Calls block; all may be repeated. Errors are the server's (ROUND_CLOSED, WRONG_PHASE, NOT_ASSIGNED
@@ -90,9 +104,10 @@ class RoundGateway {
   virtual Status AdvertiseKeys(const secagg::KeyAdvert& advert) = 0;
   // Waits on the server until the round has passed `after` or `wait` has gone by.
   virtual Result<PhaseUpdate> AwaitPhase(Phase after, std::chrono::milliseconds wait) = 0;
-  virtual Status ShareKeys(const std::vector<secagg::SealedShares>& shares) = 0;
-  // Sends what the server does not hold yet.
-  virtual Status UploadUpdate(const std::vector<std::uint32_t>& words) = 0;
+  virtual Status ShareKeys(const secagg::SharedKeys& shared) = 0;
+  // The packed elements (secagg/packing.h). Sends what the server does not hold yet.
+  virtual Status UploadUpdate(ByteView packed) = 0;
+  virtual Status Confirm(const secagg::Confirmation& confirmation) = 0;
   virtual Status Unmask(const secagg::UnmaskAnswer& answer) = 0;
   virtual Status Leave(const std::string& reason) = 0;
 };

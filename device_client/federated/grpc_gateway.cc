@@ -22,41 +22,90 @@ namespace telemetry = edgefleet::telemetry::v1;
 
 constexpr std::chrono::seconds kCallTimeout{30};
 constexpr std::chrono::minutes kUploadTimeout{10};
+constexpr std::size_t kNameBytesMax = 512;  // of what a server names: tasks, addresses, paths, reasons
+constexpr std::size_t kDetailBytesMax = 4096;
 
+// The servers of a fleet are few, but the addresses of aggregators are whatever the selector says.
 class Channels final : public GrpcChannels {
  public:
   std::shared_ptr<grpc::Channel> Get(const std::string& address) {
     std::lock_guard lock(mutex_);
-    auto& channel = channels_[address];
-    if (!channel) {
+    auto& entry = channels_[address];
+    entry.used = ++uses_;
+    if (!entry.channel) {
       grpc::ChannelArguments arguments;
       arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
       arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
-      channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+      entry.channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+    }
+    auto channel = entry.channel;
+    // Whoever still uses the channel that is forgotten here keeps it.
+    if (channels_.size() > kChannelsMax) {
+      channels_.erase(std::ranges::min_element(channels_, {}, [](const auto& other) { return other.second.used; }));
     }
     return channel;
   }
 
  private:
+  static constexpr std::size_t kChannelsMax = 16;
+  struct Entry {
+    std::shared_ptr<grpc::Channel> channel;
+    std::uint64_t used = 0;  // the larger, the later
+  };
+
   std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;
+  std::map<std::string, Entry> channels_;
+  std::uint64_t uses_ = 0;
 };
 
 Bytes FromProto(const std::string& bytes) { return ToBytes(AsBytes(bytes)); }
 
-TrainingPlan FromProto(const selection::TrainingPlan& plan) {
-  return {.model = plan.model(),
-          .base_version = plan.base_version(),
-          .manifest_path = plan.manifest_path(),
-          .layout_sha256 = FromProto(plan.layout_sha256()),
-          .parameter_count = plan.parameter_count(),
-          .epochs = plan.epochs(),
-          .batch_size = plan.batch_size(),
-          .learning_rate = plan.learning_rate(),
-          .proximal_mu = plan.proximal_mu(),
-          .example_count_max = plan.example_count_max(),
-          .clip_norm = plan.clip_norm(),
-          .value_bits = plan.value_bits()};
+Error BadAnswer(const std::string& what) { return Internal("BAD_ANSWER", "the server's answer is malformed: " + what); }
+
+Result<secagg::Adversary> FromProto(selection::Adversary adversary) {
+  switch (adversary) {
+    case selection::ADVERSARY_UNSPECIFIED:
+    case selection::ADVERSARY_SEMI_HONEST:
+      return secagg::Adversary::kSemiHonest;
+    case selection::ADVERSARY_ACTIVE:
+      return secagg::Adversary::kActive;
+    default:
+      return Unimplemented("UNKNOWN_ADVERSARY", "this round withstands a threat that this library does not know; update it");
+  }
+}
+
+Result<secagg::MaskCipher> FromProto(rounds::MaskCipher cipher) {
+  switch (cipher) {
+    case rounds::MASK_CIPHER_UNSPECIFIED:
+    case rounds::MASK_CIPHER_AES_256:
+      return secagg::MaskCipher::kAes256Ctr;
+    case rounds::MASK_CIPHER_AES_128:
+      return secagg::MaskCipher::kAes128Ctr;
+    default:
+      return Unimplemented("UNKNOWN_MASK_CIPHER", "this round makes masks in a way that this library does not know; update it");
+  }
+}
+
+Result<TrainingPlan> FromProto(const selection::TrainingPlan& plan) {
+  if (plan.model().size() > kNameBytesMax || plan.manifest_path().size() > kNameBytesMax) return BadAnswer("long names");
+  EF_ASSIGN_OR_RETURN(const auto adversary, FromProto(plan.adversary()));
+  return TrainingPlan{.model = plan.model(),
+                      .base_version = plan.base_version(),
+                      .manifest_path = plan.manifest_path(),
+                      .layout_sha256 = FromProto(plan.layout_sha256()),
+                      .parameter_count = plan.parameter_count(),
+                      .epochs = plan.epochs(),
+                      .batch_size = plan.batch_size(),
+                      .learning_rate = plan.learning_rate(),
+                      .proximal_mu = plan.proximal_mu(),
+                      .example_count_max = plan.example_count_max(),
+                      .clip_norm = plan.clip_norm(),
+                      .value_bits = plan.value_bits(),
+                      .adversary = adversary,
+                      .keep_fraction = plan.keep_fraction() == 0 ? 1 : plan.keep_fraction(),
+                      .rotate = plan.rotate(),
+                      .encoding_seed = FromProto(plan.encoding_seed()),
+                      .participants_max = plan.participants_max()};
 }
 
 std::string RejectionName(selection::RejectionReason reason) {
@@ -69,40 +118,85 @@ Result<CheckInOutcome> FromProto(const selection::CheckInResponse& response) {
   switch (response.outcome_case()) {
     case selection::CheckInResponse::kAssignment: {
       const auto& a = response.assignment();
-      return Assignment{a.task_id(), a.round_id(), a.aggregator_address(), FromProto(a.token()), FromProto(a.plan())};
+      if (a.round_id().empty() || a.round_id().size() > secagg::kRoundIdSizeMax || a.task_id().size() > kNameBytesMax ||
+          a.aggregator_address().size() > kNameBytesMax || a.token().size() > kNameBytesMax) {
+        return BadAnswer("the assignment's round, address or token");
+      }
+      EF_ASSIGN_OR_RETURN(auto plan, FromProto(a.plan()));
+      return Assignment{a.task_id(), a.round_id(), a.aggregator_address(), FromProto(a.token()), std::move(plan)};
     }
     case selection::CheckInResponse::kRejection: {
       const auto& r = response.rejection();
       const auto retry = std::clamp<std::int64_t>(r.retry_after_ms(), 0, 24 * 3600 * 1000);
-      return Rejection{RejectionName(r.reason()), r.detail(), std::chrono::milliseconds(retry)};
+      return Rejection{RejectionName(r.reason()), r.detail().substr(0, kDetailBytesMax), std::chrono::milliseconds(retry)};
     }
     default:
-      return Internal("BAD_ANSWER", "the selector's answer to a check-in is empty");
+      return BadAnswer("neither an assignment nor a rejection");
   }
 }
 
-Result<PhaseUpdate> FromProto(const rounds::PhaseUpdate& from) {
-  if (from.phase() < rounds::PHASE_SELECTING || from.phase() > rounds::PHASE_FAILED) {
-    return Internal("BAD_ANSWER", "the aggregator's answer names no known phase");
+// The i-th piece of `size` bytes.
+Bytes Piece(const std::string& bytes, std::size_t i, std::size_t size) { return ToBytes(AsBytes(bytes).subspan(i * size, size)); }
+
+// Refuses sizes that do not fit one another before it takes anything apart; what the values mean is secagg::Client's to check.
+Result<secagg::RoundSetup> FromProto(const rounds::PhaseUpdate::Training& from, const std::string& round_id) {
+  constexpr std::size_t kKeys = 2 * secagg::kKeySize;
+  constexpr std::size_t kCredentials = 2 * secagg::kSignatureSize;
+  EF_ASSIGN_OR_RETURN(const auto adversary, FromProto(from.adversary()));
+  EF_ASSIGN_OR_RETURN(const auto cipher, FromProto(from.mask_cipher()));
+  const bool active = adversary == secagg::Adversary::kActive;
+  const std::size_t degree = from.degree();
+  if (from.members() > secagg::kMembersMax || degree >= from.members()) return BadAnswer("members and degree");
+  if (from.neighbour_keys().size() != degree * kKeys ||
+      from.neighbour_credentials().size() != (active ? degree * kCredentials : 0) ||
+      from.identities().size() != (active ? from.members() * secagg::kKeySize : 0)) {
+    return BadAnswer("sizes of keys and credentials");
   }
+  secagg::RoundSetup setup{
+      .config = {round_id, adversary, cipher, from.vector_length(), from.element_bits()},
+      .members = from.members(),
+      .graph = {from.degree(), from.threshold()},
+      .survivors_min = from.survivors_min(),
+      .server_nonce = FromProto(from.server_nonce()),
+      .roster_digest = FromProto(from.roster_digest()),
+      .index = from.index(),
+      .identities = FromProto(from.identities()),
+      .neighbours = std::vector<secagg::KeyAdvert>(degree),
+  };
+  for (std::size_t i = 0; i < degree; ++i) {
+    auto& advert = setup.neighbours[i];
+    advert.cipher_public_key = Piece(from.neighbour_keys(), 2 * i, secagg::kKeySize);
+    advert.mask_public_key = Piece(from.neighbour_keys(), 2 * i + 1, secagg::kKeySize);
+    if (!active) continue;
+    advert.certificate = Piece(from.neighbour_credentials(), 2 * i, secagg::kSignatureSize);
+    advert.signature = Piece(from.neighbour_credentials(), 2 * i + 1, secagg::kSignatureSize);
+  }
+  return setup;
+}
+
+Result<PhaseUpdate> FromProto(const rounds::PhaseUpdate& from, const std::string& round_id) {
+  if (from.phase() < rounds::PHASE_SELECTING || from.phase() > rounds::PHASE_FAILED) return BadAnswer("no known phase");
   PhaseUpdate update;
   update.phase = static_cast<Phase>(from.phase());
-  update.failure_reason = from.failure_reason();
-  if (from.has_training()) {
-    const auto& training = from.training();
-    if (training.modulus_bits() != secagg::kModulusBits) {
-      return Unimplemented("UNKNOWN_MODULUS", "this round adds masks in a way that this library does not know; update it");
+  update.failure_reason = from.failure_reason().substr(0, kNameBytesMax);
+  switch (from.need_case()) {
+    case rounds::PhaseUpdate::kTraining: {
+      EF_ASSIGN_OR_RETURN(update.setup, FromProto(from.training(), round_id));
+      break;
     }
-    update.setup = {training.index(), training.threshold(), training.vector_length(), {}};
-    for (const auto& member : training.roster()) {
-      update.setup.roster.push_back(
-          {member.index(), FromProto(member.cipher_public_key()), FromProto(member.mask_public_key())});
-    }
+    case rounds::PhaseUpdate::kCollecting:
+      update.inbox = {FromProto(from.collecting().senders()), FromProto(from.collecting().sealed())};
+      break;
+    case rounds::PhaseUpdate::kConfirming:
+      update.survivors = FromProto(from.confirming().survivors());
+      break;
+    case rounds::PhaseUpdate::kUnmasking:
+      update.request = {FromProto(from.unmasking().survivors()), FromProto(from.unmasking().signers()),
+                        FromProto(from.unmasking().signatures())};
+      break;
+    case rounds::PhaseUpdate::NEED_NOT_SET:
+      break;
   }
-  for (const auto& sealed : from.collecting().inbox()) {
-    update.inbox.push_back({sealed.sender(), sealed.receiver(), FromProto(sealed.ciphertext())});
-  }
-  update.survivors.assign(from.unmasking().survivors().begin(), from.unmasking().survivors().end());
   return update;
 }
 
@@ -129,6 +223,9 @@ class GrpcRound final : public RoundGateway {
     auto request = Request<rounds::AdvertiseKeysRequest>();
     request.set_cipher_public_key(ToString(advert.cipher_public_key));
     request.set_mask_public_key(ToString(advert.mask_public_key));
+    request.set_identity_key(ToString(advert.identity_key));
+    request.set_certificate(ToString(advert.certificate));
+    request.set_signature(ToString(advert.signature));
     rounds::PhaseTicket ticket;
     return Call(stub_, &Stub::AdvertiseKeys, request, ticket);
   }
@@ -139,38 +236,37 @@ class GrpcRound final : public RoundGateway {
     request.set_wait_ms(static_cast<std::uint32_t>(wait.count()));
     rounds::PhaseUpdate update;
     EF_RETURN_IF_ERROR(Call(stub_, &Stub::AwaitPhase, request, update, wait + kCallTimeout));
-    return FromProto(update);
+    return FromProto(update, participant_.round_id());
   }
 
-  Status ShareKeys(const std::vector<secagg::SealedShares>& shares) override {
+  Status ShareKeys(const secagg::SharedKeys& shared) override {
     auto request = Request<rounds::ShareKeysRequest>();
-    for (const auto& sealed : shares) {
-      auto* to = request.add_shares();
-      to->set_sender(sealed.sender);
-      to->set_receiver(sealed.receiver);
-      to->set_ciphertext(ToString(sealed.ciphertext));
-    }
+    request.set_seed_commitment(ToString(shared.seed_commitment));
+    request.set_sealed(ToString(shared.sealed));
     rounds::PhaseTicket ticket;
     return Call(stub_, &Stub::ShareKeys, request, ticket);
   }
 
-  Status UploadUpdate(const std::vector<std::uint32_t>& words) override {
-    const ByteView bytes = std::as_bytes(std::span(words));
+  Status UploadUpdate(ByteView packed) override {
     rounds::UploadState held;
     EF_RETURN_IF_ERROR(Call(stub_, &Stub::GetUpload, Request<rounds::GetUploadRequest>(), held));
     if (held.complete()) return OkStatus();
-    if (held.received() > bytes.size()) return MakeError(StatusCode::kInternal, "BAD_ANSWER", "the aggregator holds too much");
-    return Send(bytes, held.received());
+    if (held.received() > packed.size()) return BadAnswer("it holds more of the update than there is");
+    return Send(packed, held.received());
+  }
+
+  Status Confirm(const secagg::Confirmation& confirmation) override {
+    auto request = Request<rounds::ConfirmRequest>();
+    request.set_signature(ToString(confirmation.signature));
+    rounds::PhaseTicket ticket;
+    return Call(stub_, &Stub::Confirm, request, ticket);
   }
 
   Status Unmask(const secagg::UnmaskAnswer& answer) override {
     auto request = Request<rounds::UnmaskRequest>();
-    const auto add = [](const secagg::RevealedShare& share, rounds::RevealedShare* to) {
-      to->set_owner(share.owner);
-      to->set_share(ToString(share.share));
-    };
-    for (const auto& share : answer.self_mask_shares) add(share, request.add_self_mask_shares());
-    for (const auto& share : answer.mask_key_shares) add(share, request.add_mask_key_shares());
+    request.set_survivors_digest(ToString(answer.survivors_digest));
+    request.set_held(ToString(answer.held));
+    request.set_shares(ToString(answer.shares));
     rounds::PhaseTicket ticket;
     return Call(stub_, &Stub::Unmask, request, ticket);
   }

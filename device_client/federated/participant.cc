@@ -4,8 +4,8 @@
 #include <optional>
 #include <utility>
 
-#include "secagg/client.h"
 #include "secagg/encoding.h"
+#include "secagg/packing.h"
 
 namespace edgefleet::device {
 namespace {
@@ -25,19 +25,33 @@ bool MayRetry(const Status& status) {
 // The round went on without this device, or ended: a result, not a failure of the device.
 bool IsRoundOver(const Status& status) {
   return status.reason() == "ROUND_CLOSED" || status.reason() == "WRONG_PHASE" || status.reason() == "NOT_ASSIGNED" ||
-         status.reason() == "ALREADY_SUBMITTED" || status.reason() == "ROUND_UNKNOWN";
+         status.reason() == "ALREADY_SUBMITTED" || status.reason() == "ROUND_UNKNOWN" || status.reason() == "DID_NOT_SHARE";
+}
+
+secagg::Encoding EncodingOf(const TrainingPlan& plan) {
+  secagg::Encoding encoding{.clip_norm = plan.clip_norm,
+                            .example_count_max = plan.example_count_max,
+                            .participants_max = plan.participants_max,
+                            .value_bits = plan.value_bits,
+                            .keep_fraction = plan.keep_fraction,
+                            .rotate = plan.rotate};
+  const std::size_t size = std::min(plan.encoding_seed.size(), encoding.seed.size());
+  std::copy_n(plan.encoding_seed.begin(), size, encoding.seed.begin());
+  return encoding;
 }
 
 class Participant {
  public:
-  Participant(RoundGateway& round, const Assignment& assignment, const TrainFunction& train, RandomSource& random,
-              const Control& control)
+  Participant(RoundGateway& round, const Assignment& assignment, const TrainFunction& train, const Membership& membership,
+              RandomSource& random, const Control& control)
       : round_(round),
         plan_(assignment.plan),
         train_(train),
         random_(random),
         control_(control),
-        client_(assignment.round_id, random) {}
+        encoding_(EncodingOf(assignment.plan)),
+        client_({assignment.round_id, assignment.plan.adversary, membership.policy, membership.identity}, membership.guard,
+                random) {}
 
   Result<RoundResult> Run() {
     Status status = Steps();
@@ -48,21 +62,34 @@ class Participant {
     }
     // The server may be gone or may have closed the round by now; the device's own error is what its host needs to see.
     static_cast<void>(round_.Leave(status.reason()));
+    if (!advertised_ && status.reason() == "ALREADY_SAID") {
+      result_.reason = status.reason();
+      return result_;
+    }
     return MakeError(std::move(status));
   }
 
  private:
   Status Steps() {
+    EF_RETURN_IF_ERROR(CheckPlan());
     EF_RETURN_IF_ERROR(Advertise());
     EF_RETURN_IF_ERROR(ShareKeys());
     EF_RETURN_IF_ERROR(Train());
     EF_RETURN_IF_ERROR(Upload());
+    if (plan_.adversary == secagg::Adversary::kActive) EF_RETURN_IF_ERROR(Confirm());
     EF_RETURN_IF_ERROR(Unmask());
     return AwaitEnd();
   }
 
+  Status CheckPlan() {
+    if (plan_.encoding_seed.size() != encoding_.seed.size()) return InvalidArgument("BAD_PLAN", "the encoding seed needs 32 bytes");
+    EF_ASSIGN_OR_RETURN(shape_, secagg::ShapeOf(encoding_, plan_.parameter_count));
+    return OkStatus();
+  }
+
   Status Advertise() {
     EF_ASSIGN_OR_RETURN(const auto advert, client_.AdvertiseKeys());
+    advertised_ = true;
     EF_RETURN_IF_ERROR(Retrying([&] { return round_.AdvertiseKeys(advert); }));
     control_.Step(RoundStep::kAdvertisedKeys);
     return OkStatus();
@@ -70,14 +97,15 @@ class Participant {
 
   Status ShareKeys() {
     EF_RETURN_IF_ERROR(AwaitPhase(Phase::kTraining));
-    encoding_ = {plan_.clip_norm, plan_.example_count_max, static_cast<std::uint32_t>(seen_.setup.roster.size()),
-                 plan_.value_bits};
-    EF_ASSIGN_OR_RETURN(const auto shape, secagg::ShapeOf(encoding_, plan_.parameter_count));
-    if (seen_.setup.vector_length != shape.elements) {
-      return InvalidArgument("BAD_PLAN", "the round's vector length does not fit the plan's encoding");
+    const auto& setup = seen_.setup;
+    if (setup.config.vector_length != shape_.elements || setup.config.element_bits != shape_.element_bits) {
+      return InvalidArgument("BAD_PLAN", "the round's vector length or element bits are not those of the plan's encoding");
     }
-    EF_ASSIGN_OR_RETURN(const auto shares, client_.ShareKeys(seen_.setup));
-    EF_RETURN_IF_ERROR(Retrying([&] { return round_.ShareKeys(shares); }));
+    if (setup.members > plan_.participants_max) {
+      return InvalidArgument("BAD_PLAN", "the round has more members than the plan's encoding has room for");
+    }
+    EF_ASSIGN_OR_RETURN(const auto shared, client_.ShareKeys(setup));
+    EF_RETURN_IF_ERROR(Retrying([&] { return round_.ShareKeys(shared); }));
     control_.Step(RoundStep::kSharedKeys);
     return OkStatus();
   }
@@ -95,27 +123,47 @@ class Participant {
   Status Upload() {
     EF_RETURN_IF_ERROR(AwaitPhase(Phase::kCollecting));
     EF_RETURN_IF_ERROR(client_.Mask(seen_.inbox, words_));
-    EF_RETURN_IF_ERROR(Retrying([&] { return round_.UploadUpdate(words_); }));
+    Bytes packed(secagg::PackedSize(words_.size(), shape_.element_bits));
+    secagg::Pack(words_, shape_.element_bits, packed);
     words_ = {};
+    EF_RETURN_IF_ERROR(Retrying([&] { return round_.UploadUpdate(packed); }));
     result_.contributed = true;
     control_.Step(RoundStep::kUploaded);
     return OkStatus();
   }
 
-  // Not every survivor is needed: the others' answers may suffice before this device has seen the phase, or sent its own.
+  // Not every survivor is needed, here and in Unmask: the others' answers may suffice before this device has seen the phase, or
+  // sent its own.
+  Status Confirm() {
+    while (result_.phase < Phase::kConfirming) EF_RETURN_IF_ERROR(AwaitPast(Phase::kCollecting));
+    if (result_.phase > Phase::kConfirming) return OkStatus();
+    EF_ASSIGN_OR_RETURN(const auto confirmation, Counted(client_.Confirm(seen_.survivors)));
+    EF_RETURN_IF_ERROR(UnlessOver(Retrying([&] { return round_.Confirm(confirmation); })));
+    control_.Step(RoundStep::kConfirmed);
+    return OkStatus();
+  }
+
   Status Unmask() {
-    while (result_.phase < Phase::kUnmasking) EF_RETURN_IF_ERROR(AwaitPast(Phase::kCollecting));
-    if (result_.phase > Phase::kUnmasking) return OkStatus();
-    auto answer = client_.Unmask(seen_.survivors);
-    if (!answer) {
-      result_.contributed = false;
-      return std::move(answer).error();
+    while (result_.phase < Phase::kUnmasking) EF_RETURN_IF_ERROR(AwaitPast(std::max(result_.phase, Phase::kCollecting)));
+    if (result_.phase > Phase::kUnmasking || seen_.request.survivors.empty()) return OkStatus();
+    // A device that has missed CONFIRMING still binds itself to the survivors before it answers for them.
+    if (client_.state() == "masked" && plan_.adversary == secagg::Adversary::kActive) {
+      EF_ASSIGN_OR_RETURN([[maybe_unused]] const auto late, Counted(client_.Confirm(seen_.request.survivors)));
     }
-    Status answered = Retrying([&] { return round_.Unmask(*answer); });
-    if (!answered.ok() && !IsRoundOver(answered)) return answered;
+    EF_ASSIGN_OR_RETURN(const auto answer, Counted(client_.Unmask(seen_.request)));
+    EF_RETURN_IF_ERROR(UnlessOver(Retrying([&] { return round_.Unmask(answer); })));
     control_.Step(RoundStep::kUnmasked);
     return OkStatus();
   }
+
+  // What the device refuses to say makes its part void, as far as it can know.
+  template <typename T>
+  Result<T> Counted(Result<T> said) {
+    if (!said) result_.contributed = false;
+    return said;
+  }
+
+  static Status UnlessOver(Status status) { return IsRoundOver(status) ? OkStatus() : std::move(status); }
 
   Status AwaitEnd() {
     while (result_.phase != Phase::kCommitted) EF_RETURN_IF_ERROR(AwaitPast(std::max(result_.phase, Phase::kUnmasking)));
@@ -134,6 +182,8 @@ class Participant {
       EF_ASSIGN_OR_RETURN(seen_, round_.AwaitPhase(after, kPhaseWait));
       return OkStatus();
     }));
+    // An honest server answers early only with news.
+    if (seen_.phase <= after) control_.Wait(kRetryDelayMin);
     result_.phase = seen_.phase;
     if (seen_.phase == Phase::kFailed) {
       result_.contributed = false;
@@ -165,8 +215,10 @@ class Participant {
   const TrainFunction& train_;
   RandomSource& random_;
   const Control& control_;
+  const secagg::Encoding encoding_;
+  secagg::EncodedShape shape_;
   secagg::Client client_;
-  secagg::Encoding encoding_;
+  bool advertised_ = false;
   std::vector<std::uint32_t> words_;
   PhaseUpdate seen_;
   RoundResult result_;
@@ -175,8 +227,8 @@ class Participant {
 }  // namespace
 
 Result<RoundResult> TakePart(RoundGateway& round, const Assignment& assignment, const TrainFunction& train,
-                             RandomSource& random, const Control& control) {
-  return Participant(round, assignment, train, random, control).Run();
+                             const Membership& membership, RandomSource& random, const Control& control) {
+  return Participant(round, assignment, train, membership, random, control).Run();
 }
 
 }  // namespace edgefleet::device

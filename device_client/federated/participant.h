@@ -1,8 +1,9 @@
-// A device's part in one federated round: secure aggregation after Bonawitz et al. 2017 (figure 4) around local training.
+// A device's part in one federated round: secure aggregation (secagg/client.h) around local training.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "base/status.h"
 #include "device_client/federated/control.h"
 #include "device_client/federated/fleet_gateway.h"
+#include "secagg/client.h"
 
 namespace edgefleet::device {
 
@@ -28,11 +30,20 @@ struct RoundResult {
   std::string reason;               // stable; why it did not contribute, or why the round failed
 };
 
+// What the device brings to secure aggregation. `guard` outlives the call and, in devices that may be killed, the process.
+struct Membership {
+  secagg::ClientPolicy policy;
+  std::optional<secagg::DeviceIdentity> identity;  // needed in active rounds
+  secagg::OneShotGuard& guard;
+};
+
 // Takes part in the round of `assignment` and returns when the round is over for this device. Failures of the round itself are
-// results; errors are a device that could not go on (training failed, stopped by its host, the aggregator out of reach for
-// longer than a minute). In every case in which the server can still be reached it is told, so that nobody waits. Blocks; one
-// caller at a time. `random` must be cryptographically secure outside of tests.
+// results, and so is a round that this device has been in before a restart [ALREADY_SAID]. Errors are a device that could not or
+// would not go on: training failed, stopped by its host, the aggregator out of reach for longer than a minute, INVALID_ARGUMENT
+// [BAD_PLAN] for a round that does not fit its plan, and all that secagg::Client refuses. In every case in which the server can
+// still be reached it is told, so that nobody waits. Blocks; one caller at a time. `random` must be cryptographically secure
+// outside of tests.
 Result<RoundResult> TakePart(RoundGateway& round, const Assignment& assignment, const TrainFunction& train,
-                             RandomSource& random, const Control& control);
+                             const Membership& membership, RandomSource& random, const Control& control);
 
 }  // namespace edgefleet::device

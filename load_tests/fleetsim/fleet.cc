@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "device_client/federated/identity_file.h"
 #include "load_tests/fleetsim/dropout_gateway.h"
 
 namespace edgefleet::fleetsim {
@@ -77,11 +78,21 @@ Result<std::unique_ptr<device::Device>> Fleet::OpenDevice(std::size_t index) {
   device.trusted_keys = {options_.trusted_key};
   device::DeviceHost host;
   auto gateway = device::MakeGrpcFleetGateway(options_.fleet_address, device.device_id, device.device_class, channels_);
-  host.fleet = InjectDropouts(std::move(gateway), options_.dropout_rate, options_.seed * 1'000'003 + index, [this] {
+  const DropoutOptions dropouts{options_.dropout_rate, options_.dropout_after, options_.seed * 1'000'003 + index};
+  host.fleet = InjectDropouts(std::move(gateway), dropouts, [this] {
     std::lock_guard lock(mutex_);
     ++totals_.dropouts_injected;
   });
-  return device::Device::Open(std::move(device), std::move(host));
+  const auto certificate = device.state_dir / "identity.cert";
+  if (options_.enrolment_authority) device.secure_aggregation.authorities = {options_.enrolment_authority->public_key()};
+  EF_ASSIGN_OR_RETURN(auto opened, device::Device::Open(std::move(device), std::move(host)));
+  if (options_.enrolment_authority) EF_RETURN_IF_ERROR(Enrol(*opened, certificate));
+  return opened;
+}
+
+Status Fleet::Enrol(device::Device& device, const std::filesystem::path& certificate) const {
+  EF_ASSIGN_OR_RETURN(const auto identity, device.Identity());
+  return device::WriteCertificate(certificate, secagg::EnrolIdentity(*options_.enrolment_authority, identity));
 }
 
 void Fleet::RunDevice(std::size_t index) {

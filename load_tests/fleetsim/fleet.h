@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <semaphore>
 #include <stop_token>
 #include <string>
@@ -32,6 +33,8 @@ struct FleetOptions {
   std::vector<std::string> classes = {"phone", "camera", "gateway"};
   std::vector<std::string> regions = {"eu", "us", "ap"};
   double dropout_rate = 0;
+  device::RoundStep dropout_after = device::RoundStep::kSharedKeys;
+  std::optional<crypto::Ed25519SecretKey> enrolment_authority;  // enrols every device; without it no active rounds
   std::uint64_t seed = 1;
   std::ptrdiff_t train_threads = 2;  // devices that train at once
   Millis update_interval{2'000};
@@ -68,6 +71,7 @@ class Fleet {
 
  private:
   Result<std::unique_ptr<device::Device>> OpenDevice(std::size_t index);
+  Status Enrol(device::Device& device, const std::filesystem::path& certificate) const;
   void RunDevice(std::size_t index);
   void TryUpdate(std::size_t index);
   void InferSome(std::size_t index);

@@ -4,8 +4,10 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/crypto/key_file.h"
 #include "base/file.h"
 #include "load_tests/fashion/fashion_data.h"
 #include "load_tests/fleetsim/fleet.h"
@@ -19,10 +21,16 @@ namespace fleetsim = edgefleet::fleetsim;
 using Json = nlohmann::json;
 
 constexpr std::size_t kSortedShards = 2;  // a device, as in McMahan et al. 2017
+const std::map<std::string, edgefleet::device::RoundStep> kDropoutSteps = {
+    {"advertise", edgefleet::device::RoundStep::kAdvertisedKeys},
+    {"share", edgefleet::device::RoundStep::kSharedKeys},
+    {"upload", edgefleet::device::RoundStep::kUploaded},
+    {"confirm", edgefleet::device::RoundStep::kConfirmed}};
 
 struct Arguments {
   fleetsim::FleetOptions fleet;
   std::string trust_key_file;
+  std::string enrolment_authority_file;
   std::string dataset = fashion::kDefaultFolder;
   std::string sharding = "iid";
   std::string status_file;
@@ -61,9 +69,14 @@ void AddOptions(CLI::App& app, Arguments& arguments) {
   app.add_option("--sharding", arguments.sharding, "iid, or sorted: two label-sorted shards each (McMahan et al. 2017)")
       ->capture_default_str()
       ->check(CLI::IsMember({"iid", "sorted"}));
-  app.add_option("--dropout", fleet.dropout_rate, "share of assignments that go silent after sharing keys")
+  app.add_option("--enrolment-authority", arguments.enrolment_authority_file,
+                 "file with the authority's Ed25519 seed (hex): enrols every device; without it no active rounds")
+      ->check(CLI::ExistingFile);
+  app.add_option("--dropout", fleet.dropout_rate, "share of assignments that go silent in the middle")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--dropout-after", fleet.dropout_after, "their last step: advertise, share, upload or confirm [share]")
+      ->transform(CLI::CheckedTransformer(kDropoutSteps));
   app.add_option("--seed", fleet.seed)->capture_default_str();
   app.add_option("--train-threads", fleet.train_threads, "devices that train at once")
       ->capture_default_str()
@@ -95,6 +108,10 @@ Status RunUntilStopped(const fleetsim::Fleet& fleet, const Arguments& arguments)
 
 Status Run(Arguments& arguments) {
   EF_ASSIGN_OR_RETURN(arguments.fleet.trusted_key, edgefleet::crypto::ReadEd25519PublicKey(arguments.trust_key_file));
+  if (!arguments.enrolment_authority_file.empty()) {
+    EF_ASSIGN_OR_RETURN(arguments.fleet.enrolment_authority,
+                        edgefleet::crypto::ReadEd25519SecretKey(arguments.enrolment_authority_file));
+  }
   EF_ASSIGN_OR_RETURN(const auto data, fashion::LoadFashionMnist(arguments.dataset));
   const auto& fleet_options = arguments.fleet;
   EF_ASSIGN_OR_RETURN(

@@ -8,27 +8,46 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "device_client/federated/fleet_gateway.h"
+#include "secagg/encoding.h"
+#include "secagg/packing.h"
 #include "secagg/server.h"
 
 namespace edgefleet::device {
 
+struct InMemoryRoundOptions {
+  std::string round_id = "round-1";
+  secagg::Adversary adversary = secagg::Adversary::kSemiHonest;
+  secagg::EncodedShape shape;
+  std::size_t expected = 0;  // devices
+  std::uint32_t threshold = 2;
+  std::uint32_t survivors_min = 2;
+  std::vector<crypto::Ed25519PublicKey> authorities;  // active rounds
+};
+
+// What a device has sent, by the name of the call.
+using Sent = std::map<std::string, int>;
+
 class InMemoryRound {
  public:
-  // Moves on when `expected` devices have done a step or left.
-  InMemoryRound(std::string round_id, std::uint64_t parameters, std::size_t expected, std::uint32_t threshold)
-      : server_(secagg::Server::Create({.round_id = std::move(round_id), .vector_length = parameters + 1, .members_max = 4096})
+  // Moves on when all expected devices have done a step or left; from CONFIRMING on as soon as it can.
+  explicit InMemoryRound(InMemoryRoundOptions options)
+      : options_(std::move(options)),
+        server_(secagg::Server::Create({.config = {.round_id = options_.round_id,
+                                                   .adversary = options_.adversary,
+                                                   .vector_length = options_.shape.elements,
+                                                   .element_bits = options_.shape.element_bits},
+                                        .server_nonce = Bytes(secagg::kDigestSize, std::byte{5}),
+                                        .authorities = options_.authorities})
                     .value()),
-        sum_(parameters + 1),
-        expected_(expected),
-        threshold_(threshold) {}
+        sum_(options_.shape.elements) {}
 
-  std::unique_ptr<RoundGateway> Join();
-
-  // Changes what a device is told, to play a hostile server. Set before devices join.
-  std::function<void(PhaseUpdate&)> tamper;
+  // Changes what the device is told, to play a hostile server.
+  using Tamper = std::function<void(PhaseUpdate&)>;
+  std::unique_ptr<RoundGateway> Join(Tamper tamper = {}, Sent* sent = nullptr);
 
   const std::vector<std::uint32_t>& sum() const { return sum_; }
   std::vector<std::string> left() const {
@@ -46,6 +65,8 @@ class InMemoryRound {
   struct Member {
     bool shared = false;
     bool uploaded = false;
+    bool confirmed = false;
+    bool answered = false;
     bool left = false;
   };
 
@@ -54,14 +75,18 @@ class InMemoryRound {
   }
 
   void Advance() {
-    if (phase_ == Phase::kSelecting && members_.size() >= expected_) {
-      Enter(server_.CloseRoster(threshold_), Phase::kTraining);
+    if (phase_ == Phase::kSelecting && members_.size() >= options_.expected) {
+      const auto degree = static_cast<std::uint32_t>(members_.size() - 1);
+      Enter(server_.CloseRoster({degree, options_.threshold}, options_.survivors_min), Phase::kTraining);
     } else if (phase_ == Phase::kTraining && AllHave(&Member::shared)) {
       Enter(server_.CloseSharing(), Phase::kCollecting);
     }
     if (phase_ == Phase::kCollecting && AllHave(&Member::uploaded)) {
-      Enter(server_.CloseUploads(), Phase::kUnmasking);
-    } else if (phase_ == Phase::kUnmasking && server_.CanUnmask()) {
+      Enter(server_.CloseUploads(),
+            options_.adversary == secagg::Adversary::kActive ? Phase::kConfirming : Phase::kUnmasking);
+    } else if (phase_ == Phase::kConfirming && (server_.CanCloseConfirmations() || AllHave(&Member::confirmed))) {
+      Enter(server_.CloseConfirmations(), Phase::kUnmasking);
+    } else if (phase_ == Phase::kUnmasking && (server_.CanUnmask() || AllHave(&Member::answered))) {
       Enter(server_.Unmask(sum_, nullptr), Phase::kCommitted);
     }
     changed_.notify_all();
@@ -71,12 +96,11 @@ class InMemoryRound {
     if (!status.ok()) failure_ = status.reason();
   }
 
+  const InMemoryRoundOptions options_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   secagg::Server server_;
   std::vector<std::uint32_t> sum_;
-  const std::size_t expected_;
-  const std::uint32_t threshold_;
   std::map<std::uint32_t, Member> members_;
   Phase phase_ = Phase::kSelecting;
   std::string failure_;
@@ -85,10 +109,11 @@ class InMemoryRound {
 
 class InMemoryGateway final : public RoundGateway {
  public:
-  explicit InMemoryGateway(InMemoryRound& round) : round_(round) {}
+  InMemoryGateway(InMemoryRound& round, InMemoryRound::Tamper tamper, Sent* sent)
+      : round_(round), tamper_(std::move(tamper)), sent_(sent) {}
 
   Status AdvertiseKeys(const secagg::KeyAdvert& advert) override {
-    std::lock_guard lock(round_.mutex_);
+    const auto lock = Note("advert");
     EF_ASSIGN_OR_RETURN(index_, round_.server_.AddAdvert(advert));
     round_.members_[index_] = {};
     round_.Advance();
@@ -103,48 +128,76 @@ class InMemoryGateway final : public RoundGateway {
     if (update.phase == Phase::kTraining) {
       EF_ASSIGN_OR_RETURN(update.setup, round_.server_.Setup(index_));
     } else if (update.phase == Phase::kCollecting) {
-      EF_ASSIGN_OR_RETURN(update.inbox, round_.server_.Inbox(index_));
+      EF_ASSIGN_OR_RETURN(update.inbox, round_.server_.InboxOf(index_));
+    } else if (update.phase == Phase::kConfirming) {
+      EF_ASSIGN_OR_RETURN(update.survivors, round_.server_.SurvivorBitmap());
     } else if (update.phase == Phase::kUnmasking) {
-      update.survivors = round_.server_.survivors();
+      // Nothing for whom too few neighbours have confirmed.
+      if (auto request = round_.server_.Request(index_)) {
+        update.request = std::move(*request);
+      } else {
+        round_.members_[index_].answered = true;
+        round_.Advance();
+      }
     }
-    if (round_.tamper) round_.tamper(update);
+    if (tamper_) tamper_(update);
     return update;
   }
-  Status ShareKeys(const std::vector<secagg::SealedShares>& shares) override {
-    std::lock_guard lock(round_.mutex_);
-    EF_RETURN_IF_ERROR(round_.server_.AddShares(index_, shares));
+  Status ShareKeys(const secagg::SharedKeys& shared) override {
+    const auto lock = Note("shares");
+    EF_RETURN_IF_ERROR(round_.server_.AddShares(index_, shared));
     round_.members_[index_].shared = true;
     round_.Advance();
     return OkStatus();
   }
-  Status UploadUpdate(const std::vector<std::uint32_t>& words) override {
-    std::lock_guard lock(round_.mutex_);
+  Status UploadUpdate(ByteView packed) override {
+    const auto lock = Note("update");
     EF_RETURN_IF_ERROR(round_.server_.AddUpload(index_));
-    for (std::size_t i = 0; i < words.size(); ++i) round_.sum_[i] += words[i];
+    secagg::UnpackAdd(packed, round_.options_.shape.element_bits, round_.sum_);
     round_.members_[index_].uploaded = true;
     round_.Advance();
     return OkStatus();
   }
+  Status Confirm(const secagg::Confirmation& confirmation) override {
+    const auto lock = Note("confirmation");
+    if (round_.phase_ != Phase::kConfirming) return FailedPrecondition("WRONG_PHASE", "not confirming");
+    EF_RETURN_IF_ERROR(round_.server_.AddConfirmation(index_, confirmation));
+    round_.members_[index_].confirmed = true;
+    round_.Advance();
+    return OkStatus();
+  }
   Status Unmask(const secagg::UnmaskAnswer& answer) override {
-    std::lock_guard lock(round_.mutex_);
+    const auto lock = Note("answer");
     if (round_.phase_ != Phase::kUnmasking) return FailedPrecondition("WRONG_PHASE", "not unmasking");
     EF_RETURN_IF_ERROR(round_.server_.AddAnswer(index_, answer));
+    round_.members_[index_].answered = true;
     round_.Advance();
     return OkStatus();
   }
   Status Leave(const std::string& reason) override {
-    std::lock_guard lock(round_.mutex_);
+    const auto lock = Note("leave");
     round_.left_.push_back(reason);
-    round_.members_[index_].left = true;
+    // One that has not advertised is no member; the round goes on without it.
+    if (index_ != 0) round_.members_[index_].left = true;
     round_.Advance();
     return OkStatus();
   }
 
  private:
+  std::unique_lock<std::mutex> Note(const std::string& call) {
+    std::unique_lock lock(round_.mutex_);
+    if (sent_ != nullptr) ++(*sent_)[call];
+    return lock;
+  }
+
   InMemoryRound& round_;
+  const InMemoryRound::Tamper tamper_;
+  Sent* const sent_;
   std::uint32_t index_ = 0;
 };
 
-inline std::unique_ptr<RoundGateway> InMemoryRound::Join() { return std::make_unique<InMemoryGateway>(*this); }
+inline std::unique_ptr<RoundGateway> InMemoryRound::Join(Tamper tamper, Sent* sent) {
+  return std::make_unique<InMemoryGateway>(*this, std::move(tamper), sent);
+}
 
 }  // namespace edgefleet::device

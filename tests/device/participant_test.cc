@@ -2,178 +2,113 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <future>
 #include <limits>
-#include <thread>
 
-#include "base/crypto/crypto.h"
-#include "secagg/encoding.h"
-#include "tests/device/in_memory_round.h"
+#include "tests/device/participants.h"
 
 namespace edgefleet::device {
 namespace {
 
-constexpr std::uint64_t kParameters = 500;
-constexpr std::uint32_t kDevices = 6;
-constexpr double kClip = 10.0;
+using secagg::Adversary;
 
-Assignment MakeAssignment() {
-  Assignment assignment;
-  assignment.round_id = "round-1";
-  assignment.plan.parameter_count = kParameters;
-  assignment.plan.clip_norm = kClip;
-  assignment.plan.example_count_max = 100;
-  assignment.plan.value_bits = 20;
-  return assignment;
-}
+// Of all devices: sum of (k+1)^2 / sum of (k+1), times 0.01.
+constexpr double kMeanOfAll = 0.01 * 91.0 / 21.0;
 
-// Device k moves every parameter by 0.01 * (k + 1) and has 10 * (k + 1) examples.
-TrainFunction Training(std::size_t k) {
-  return [k]() -> Result<LocalUpdate> {
-    return LocalUpdate{std::vector<float>(kParameters, 0.01F * static_cast<float>(k + 1)), 10 * (k + 1)};
-  };
-}
+class Rounds : public ::testing::TestWithParam<Adversary> {};
+INSTANTIATE_TEST_SUITE_P(BothVariants, Rounds, ::testing::Values(Adversary::kSemiHonest, Adversary::kActive),
+                         [](const auto& tested) { return tested.param == Adversary::kActive ? "Active" : "SemiHonest"; });
 
-struct Outcome {
-  std::vector<Result<RoundResult>> results;
-};
-
-// One thread a device; `train` and `control` may differ by device.
-Outcome RunDevices(
-    InMemoryRound& round, const std::function<TrainFunction(std::size_t)>& train,
-    const std::function<Control(std::size_t)>& control = [](std::size_t) { return Control{}; }) {
-  std::vector<std::future<Result<RoundResult>>> running;
-  for (std::size_t k = 0; k < kDevices; ++k) {
-    running.push_back(std::async(std::launch::async, [&, k]() -> Result<RoundResult> {
-      crypto::SecureRandom random;
-      const auto gateway = round.Join();
-      return TakePart(*gateway, MakeAssignment(), train(k), random, control(k));
-    }));
-  }
-  Outcome run;
-  for (auto& future : running) run.results.push_back(future.get());
-  return run;
-}
-
-double DecodedAverage(const InMemoryRound& round, std::uint32_t participants) {
-  const secagg::Encoding encoding{kClip, 100, kDevices, 20};
-  auto sum = secagg::DecodeSum(round.sum(), participants, kParameters, encoding);
-  EXPECT_TRUE(sum) << sum.error().ToString();
-  const auto average = secagg::Average(std::move(*sum));
-  EXPECT_EQ(average.size(), kParameters);
-  double mean = 0;
-  for (const float value : average) mean += static_cast<double>(value) / static_cast<double>(average.size());
-  return mean;
-}
-
-TEST(Participant, ARoundSumsWhatTheDevicesTrained) {
-  InMemoryRound round("round-1", kParameters, kDevices, 4);
-  const Outcome run = RunDevices(round, Training);
-  for (const auto& result : run.results) {
+TEST_P(Rounds, SumWhatTheDevicesTrained) {
+  Participants fleet(GetParam());
+  for (const auto& result : fleet.Run()) {
     ASSERT_TRUE(result) << result.error().ToString();
     EXPECT_TRUE(result->contributed);
     EXPECT_EQ(result->phase, Phase::kCommitted);
   }
-  // sum of (k+1)^2 / sum of (k+1), times 0.01
-  EXPECT_NEAR(DecodedAverage(round, kDevices), 0.01 * 91.0 / 21.0, 1e-4);
+  EXPECT_NEAR(fleet.Mean(kDevices), kMeanOfAll, 1e-4);
 }
 
-TEST(Participant, ADeviceWhoseTrainingFailsLeavesAndTheRestFinish) {
-  InMemoryRound round("round-1", kParameters, kDevices, 4);
-  const Outcome run = RunDevices(round, [](std::size_t k) -> TrainFunction {
-    if (k != 2) return Training(k);
-    return []() -> Result<LocalUpdate> { return MakeError(StatusCode::kOutOfRange, "DIVERGED", "loss is not finite"); };
-  });
-  ASSERT_FALSE(run.results[2]);
-  EXPECT_EQ(run.results[2].error().reason(), "DIVERGED");
-  EXPECT_EQ(round.left(), std::vector<std::string>{"DIVERGED"});
-  EXPECT_TRUE(run.results[0] && run.results[0]->contributed);
-  EXPECT_NEAR(DecodedAverage(round, kDevices - 1), 0.01 * (91.0 - 9.0) / (21.0 - 3.0), 1e-4);
+TEST_P(Rounds, SumRotatedSparseUpdatesOfFewBits) {
+  auto encoding = TestEncoding();
+  encoding.value_bits = 12;
+  encoding.keep_fraction = 0.5;
+  encoding.rotate = true;
+  Participants fleet(GetParam(), encoding);
+  for (const auto& result : fleet.Run()) {
+    ASSERT_TRUE(result) << result.error().ToString();
+    EXPECT_TRUE(result->contributed);
+  }
+  EXPECT_NEAR(fleet.Mean(kDevices), kMeanOfAll, 5e-3);
 }
 
-TEST(Participant, NotFiniteUpdatesNeverLeaveTheDevice) {
-  InMemoryRound round("round-1", kParameters, kDevices, 4);
-  const Outcome run = RunDevices(round, [](std::size_t k) -> TrainFunction {
-    if (k != 0) return Training(k);
-    return []() -> Result<LocalUpdate> {
-      return LocalUpdate{std::vector<float>(kParameters, std::numeric_limits<float>::quiet_NaN()), 10};
-    };
-  });
-  ASSERT_FALSE(run.results[0]);
-  EXPECT_EQ(run.results[0].error().reason(), "UPDATE_NOT_FINITE");
-  EXPECT_EQ(round.phase(), Phase::kCommitted);
+TEST_P(Rounds, ADeviceWhoseTrainingFailsLeavesAndTheRestFinish) {
+  Participants fleet(GetParam());
+  fleet.devices[2].train = []() -> Result<LocalUpdate> {
+    return MakeError(StatusCode::kOutOfRange, "DIVERGED", "loss is not finite");
+  };
+  const auto results = fleet.Run();
+  ASSERT_FALSE(results[2]);
+  EXPECT_EQ(results[2].error().reason(), "DIVERGED");
+  EXPECT_EQ(fleet.round->left(), std::vector<std::string>{"DIVERGED"});
+  EXPECT_TRUE(results[0] && results[0]->contributed);
+  EXPECT_NEAR(fleet.Mean(kDevices - 1), 0.01 * (91.0 - 9.0) / (21.0 - 3.0), 1e-4);
 }
 
-TEST(Participant, AStopLeavesPolitely) {
-  InMemoryRound round("round-1", kParameters, kDevices, 4);
+TEST_P(Rounds, NotFiniteUpdatesNeverLeaveTheDevice) {
+  Participants fleet(GetParam());
+  fleet.devices[0].train = []() -> Result<LocalUpdate> {
+    return LocalUpdate{std::vector<float>(kParameters, std::numeric_limits<float>::quiet_NaN()), 10};
+  };
+  const auto results = fleet.Run();
+  ASSERT_FALSE(results[0]);
+  EXPECT_EQ(results[0].error().reason(), "UPDATE_NOT_FINITE");
+  EXPECT_EQ(fleet.devices[0].sent["update"], 0);
+  EXPECT_EQ(fleet.round->phase(), Phase::kCommitted);
+}
+
+TEST_P(Rounds, AStopLeavesPolitely) {
+  Participants fleet(GetParam());
   std::stop_source stop;
-  const Outcome run = RunDevices(round, Training, [&](std::size_t k) {
-    Control control;
-    if (k == 1) {
-      control.stop = stop.get_token();
-      control.on_step = [&](RoundStep step) {
-        if (step == RoundStep::kSharedKeys) stop.request_stop();
-      };
-    }
-    return control;
-  });
-  ASSERT_FALSE(run.results[1]);
-  EXPECT_EQ(run.results[1].error().reason(), "HOST_STOPPED");
-  EXPECT_EQ(round.left(), std::vector<std::string>{"HOST_STOPPED"});
-  EXPECT_EQ(round.phase(), Phase::kCommitted);
-}
-
-TEST(Participant, RefusesARosterThatLowersTheThreshold) {
-  InMemoryRound round("round-1", kParameters, kDevices, 4);
-  round.tamper = [](PhaseUpdate& update) {
-    if (update.phase == Phase::kTraining) update.setup.threshold = 2;
+  fleet.devices[1].control.stop = stop.get_token();
+  fleet.devices[1].control.on_step = [&](RoundStep step) {
+    if (step == RoundStep::kSharedKeys) stop.request_stop();
   };
-  const Outcome run = RunDevices(round, Training);
-  for (const auto& result : run.results) {
-    ASSERT_FALSE(result);
-    EXPECT_EQ(result.error().reason(), "UNSAFE_THRESHOLD");
+  const auto results = fleet.Run();
+  ASSERT_FALSE(results[1]);
+  EXPECT_EQ(results[1].error().reason(), "HOST_STOPPED");
+  EXPECT_EQ(fleet.round->left(), std::vector<std::string>{"HOST_STOPPED"});
+  EXPECT_EQ(fleet.round->phase(), Phase::kCommitted);
+}
+
+// The steps of the protocol in order, each as often as it is sent.
+TEST(Participant, StepsFollowTheVariant) {
+  for (const Adversary adversary : {Adversary::kSemiHonest, Adversary::kActive}) {
+    Participants fleet(adversary);
+    std::vector<RoundStep> steps;
+    fleet.devices[0].control.on_step = [&](RoundStep step) { steps.push_back(step); };
+    ASSERT_TRUE(fleet.Run()[0]);
+    ASSERT_GE(steps.size(), 4U);
+    EXPECT_EQ(std::vector<RoundStep>(steps.begin(), steps.begin() + 4),
+              (std::vector<RoundStep>{RoundStep::kAdvertisedKeys, RoundStep::kSharedKeys, RoundStep::kTrained,
+                                      RoundStep::kUploaded}));
+    EXPECT_TRUE(std::is_sorted(steps.begin(), steps.end()));
+    EXPECT_TRUE(adversary == Adversary::kActive || fleet.devices[0].sent["confirmation"] == 0);
   }
 }
 
-TEST(Participant, RefusesSurvivorsThatDoNotListIt) {
-  InMemoryRound round("round-1", kParameters, kDevices, 4);
-  round.tamper = [](PhaseUpdate& update) {
-    if (update.phase == Phase::kUnmasking) update.survivors.pop_back();
-  };
-  const Outcome run = RunDevices(round, Training);
-  std::size_t refused = 0;
-  for (const auto& result : run.results) {
-    if (!result) ++refused;
-  }
-  EXPECT_GE(refused, 1U);
-}
-
-TEST(Participant, AVectorLengthThatIsNotThePlansIsRefused) {
-  InMemoryRound round("round-1", kParameters + 1, kDevices, 4);
-  const Outcome run = RunDevices(round, Training);
-  for (const auto& result : run.results) {
-    ASSERT_FALSE(result);
-    EXPECT_EQ(result.error().reason(), "BAD_PLAN");
-  }
-}
-
-// Fails each operation once before it lets it through: what a flaky network does.
+// Every second call to the server fails as an outage.
 class FlakyGateway final : public RoundGateway {
  public:
   explicit FlakyGateway(std::unique_ptr<RoundGateway> inner) : inner_(std::move(inner)) {}
-  Status AdvertiseKeys(const secagg::KeyAdvert& advert) override { return Flaky() ? inner_->AdvertiseKeys(advert) : Outage(); }
+  Status AdvertiseKeys(const secagg::KeyAdvert& advert) override { return Flaky() ? Outage() : inner_->AdvertiseKeys(advert); }
   Result<PhaseUpdate> AwaitPhase(Phase after, std::chrono::milliseconds wait) override {
-    if (!Flaky()) return MakeError(Outage());
+    if (Flaky()) return MakeError(Outage());
     return inner_->AwaitPhase(after, wait);
   }
-  Status ShareKeys(const std::vector<secagg::SealedShares>& shares) override {
-    return Flaky() ? inner_->ShareKeys(shares) : Outage();
-  }
-  Status UploadUpdate(const std::vector<std::uint32_t>& words) override {
-    return Flaky() ? inner_->UploadUpdate(words) : Outage();
-  }
-  Status Unmask(const secagg::UnmaskAnswer& answer) override { return Flaky() ? inner_->Unmask(answer) : Outage(); }
+  Status ShareKeys(const secagg::SharedKeys& shared) override { return Flaky() ? Outage() : inner_->ShareKeys(shared); }
+  Status UploadUpdate(ByteView packed) override { return Flaky() ? Outage() : inner_->UploadUpdate(packed); }
+  Status Confirm(const secagg::Confirmation& c) override { return Flaky() ? Outage() : inner_->Confirm(c); }
+  Status Unmask(const secagg::UnmaskAnswer& answer) override { return Flaky() ? Outage() : inner_->Unmask(answer); }
   Status Leave(const std::string& reason) override { return inner_->Leave(reason); }
 
  private:
@@ -183,18 +118,12 @@ class FlakyGateway final : public RoundGateway {
   int calls_ = 0;
 };
 
-TEST(Participant, OutagesAreRiddenOut) {
-  InMemoryRound round("round-1", kParameters, 3, 2);
-  std::vector<std::future<Result<RoundResult>>> running;
-  for (std::size_t k = 0; k < 3; ++k) {
-    running.push_back(std::async(std::launch::async, [&, k]() -> Result<RoundResult> {
-      crypto::SecureRandom random;
-      FlakyGateway gateway(round.Join());
-      return TakePart(gateway, MakeAssignment(), Training(k), random, {});
-    }));
+TEST_P(Rounds, RideOutOutages) {
+  Participants fleet(GetParam());
+  for (auto& [k, device] : fleet.devices) {
+    device.wrap = [](std::unique_ptr<RoundGateway> inner) { return std::make_unique<FlakyGateway>(std::move(inner)); };
   }
-  for (auto& future : running) {
-    const auto result = future.get();
+  for (const auto& result : fleet.Run()) {
     ASSERT_TRUE(result) << result.error().ToString();
     EXPECT_TRUE(result->contributed);
   }
