@@ -111,6 +111,13 @@ class InMemoryGateway final : public RoundGateway {
  public:
   InMemoryGateway(InMemoryRound& round, InMemoryRound::Tamper tamper, Sent* sent)
       : round_(round), tamper_(std::move(tamper)), sent_(sent) {}
+  // A device that has gone without a word is not waited for.
+  ~InMemoryGateway() override {
+    std::lock_guard lock(round_.mutex_);
+    if (index_ == 0) return;
+    round_.members_[index_].left = true;
+    round_.Advance();
+  }
 
   Status AdvertiseKeys(const secagg::KeyAdvert& advert) override {
     const auto lock = Note("advert");
