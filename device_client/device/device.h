@@ -107,13 +107,14 @@ class Device {
   // update, INVALID_ARGUMENT [BAD_INPUT_SIZE].
   virtual Result<std::vector<float>> Infer(std::span<const float> input) = 0;
 
-  // The public half of the device's identity, for its enrolment (`edgefleet device enroll`). The key is made at the first call and
-  // stays in state_dir/identity.key, readable by its owner only. INVALID_ARGUMENT [BAD_KEY] when that file is damaged.
+  // The public half of the device's identity, for its enrolment (`edgefleet device enroll`). The key is made at the first call
+  // and stays in state_dir/identity.key, readable by its owner only. INVALID_ARGUMENT [BAD_KEY] when that file is damaged.
   virtual Result<crypto::Ed25519PublicKey> Identity() = 0;
 
-  // Checks in and, when assigned, downloads the global model, trains on `examples`, and takes part until the round ends for it. What
-  // it says in rounds it remembers in state_dir/said (federated/guard_file.h). DATA_LOSS [GUARD_DAMAGED] while that file is
-  // damaged; FAILED_PRECONDITION [NO_IDENTITY] in an active round without a valid certificate: the message says how to enrol.
+  // Checks in and, when assigned, downloads the global model, trains on `examples`, and takes part until the round ends for it.
+  // What it says in rounds it remembers in state_dir/said (federated/guard_file.h). DATA_LOSS [GUARD_DAMAGED] while that file
+  // is damaged; FAILED_PRECONDITION [NO_IDENTITY] in an active round without a valid certificate: the message says how to
+  // enrol.
   virtual Result<Participation> Participate(const Conditions& conditions, const runtime::Dataset& examples,
                                             const Control& control = {}) = 0;
 

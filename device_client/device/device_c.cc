@@ -57,7 +57,8 @@ Result<ef_device_options> WholeOptions(const ef_device_options* from) {
   return options;
 }
 
-Result<std::vector<edgefleet::crypto::Ed25519PublicKey>> ParseKeys(const char* what, const char* const* keys, std::size_t count) {
+Result<std::vector<edgefleet::crypto::Ed25519PublicKey>> ParseKeys(const char* what, const char* const* keys,
+                                                                   std::size_t count) {
   if (keys == nullptr && count > 0) return InvalidArgument("BAD_OPTIONS", std::string(what) + " is NULL");
   std::vector<edgefleet::crypto::Ed25519PublicKey> parsed;
   for (std::size_t i = 0; i < count; ++i) {

@@ -136,7 +136,9 @@ Result<CheckInOutcome> FromProto(const selection::CheckInResponse& response) {
 }
 
 // The i-th piece of `size` bytes.
-Bytes Piece(const std::string& bytes, std::size_t i, std::size_t size) { return ToBytes(AsBytes(bytes).subspan(i * size, size)); }
+Bytes Piece(const std::string& bytes, std::size_t i, std::size_t size) {
+  return ToBytes(AsBytes(bytes).subspan(i * size, size));
+}
 
 // Refuses sizes that do not fit one another before it takes anything apart; what the values mean is secagg::Client's to check.
 Result<secagg::RoundSetup> FromProto(const rounds::PhaseUpdate::Training& from, const std::string& round_id) {

@@ -44,9 +44,10 @@ Status GuardFile::Parse(ByteView text) {
   const std::size_t frame = kMagic.size() + kDigestSize;
   if (text.size() < frame || (text.size() - frame) % kEntrySize != 0 || AsText(text.first(kMagic.size())) != kMagic ||
       crypto::Sha256(text.first(text.size() - kDigestSize)) != DigestAt(text, text.size() - kDigestSize)) {
-    return DataLoss("GUARD_DAMAGED", file_.string() +
-                                         " is damaged, so this device cannot know what it has said in rounds under way and takes "
-                                         "no part in any; remove the file once the rounds of its task have ended");
+    return DataLoss("GUARD_DAMAGED",
+                    file_.string() +
+                        " is damaged, so this device cannot know what it has said in rounds under way and takes "
+                        "no part in any; remove the file once the rounds of its task have ended");
   }
   for (std::size_t at = kMagic.size(); at + kDigestSize < text.size(); at += kEntrySize) {
     entries_.push_back({DigestAt(text, at), DigestAt(text, at + kDigestSize)});
@@ -59,7 +60,8 @@ Status GuardFile::Bind(std::string_view round_id, secagg::Statement statement, c
   const auto said = std::ranges::find(entries_, subject, &Entry::subject);
   if (said != entries_.end()) {
     if (said->content == content) return OkStatus();
-    return FailedPrecondition("ALREADY_SAID", "this device has spoken differently in this round before; it takes part in the next");
+    return FailedPrecondition("ALREADY_SAID",
+                              "this device has spoken differently in this round before; it takes part in the next");
   }
   std::vector<Entry> entries = entries_;
   if (entries.size() == kStatementsMax) entries.erase(entries.begin());

@@ -1,15 +1,16 @@
-// The durable OneShotGuard: what a device has said in its rounds, in one small file of its state folder. A device that was killed
-// in the middle of a round and comes back cannot contradict what it has said before.
+// The durable OneShotGuard: what a device has said in its rounds, in one small file of its state folder. A device that was
+// killed in the middle of a round and comes back cannot contradict what it has said before.
 //
-// The file holds the newest kStatementsMax statements, two a round, so at least the last kStatementsMax / 2 rounds, and is written
-// anew, synced and renamed for each statement: after a crash it holds the former or the new list, never a part. What no write of ours
-// leaves behind (cut, altered, of another kind) is refused: a device that forgot would speak twice.
+// The file holds the newest kStatementsMax statements, two a round, so at least the last kStatementsMax / 2 rounds, and is
+// written anew, synced and renamed for each statement: after a crash it holds the former or the new list, never a part. What no
+// write of ours leaves behind (cut, altered, of another kind) is refused: a device that forgot would speak twice.
 //
-// Forgetting the oldest is safe. The secrets behind a statement, the device's own and the shares that its neighbours gave it, live
-// only in the secagg::Client that made it, and a device has one client at a time: once kStatementsMax / 2 other rounds have
-// begun, that client is gone and nothing can make the device reveal a second kind of share in the forgotten round. A server that
-// replays the round's id meets a new client with new keys, hence another session (secagg/session.h): neither what was said nor
-// what was sealed before fits it. It is a new round under an old name, which the server could have had under a new one.
+// Forgetting the oldest is safe. The secrets behind a statement, the device's own and the shares that its neighbours gave it,
+// live only in the secagg::Client that made it, and a device has one client at a time: once kStatementsMax / 2 other rounds
+// have begun, that client is gone and nothing can make the device reveal a second kind of share in the forgotten round. A
+// server that replays the round's id meets a new client with new keys, hence another session (secagg/session.h): neither what
+// was said nor what was sealed before fits it. It is a new round under an old name, which the server could have had under a new
+// one.
 #pragma once
 
 #include <filesystem>

@@ -37,17 +37,18 @@ Result<crypto::Ed25519SecretKey> ReadOrMakeIdentityKey(const std::filesystem::pa
 
 Result<secagg::DeviceIdentity> ReadIdentity(const IdentityFiles& files, std::span<const crypto::Ed25519PublicKey> authorities) {
   if (authorities.empty()) {
-    return FailedPrecondition("NO_IDENTITY", "this device trusts no enrolment key, so it takes part in no active round; give it the "
-                                             "public key of its fleet's authority");
+    return FailedPrecondition("NO_IDENTITY",
+                              "this device trusts no enrolment key, so it takes part in no active round; give it the "
+                              "public key of its fleet's authority");
   }
   EF_ASSIGN_OR_RETURN(const auto key, ReadOrMakeIdentityKey(files.key));
   const auto certificate = ReadCertificate(files.certificate);
   if (!certificate || !secagg::IsEnrolled(authorities, key.public_key(), *certificate)) {
     const std::string hex = HexEncode(key.public_key());
-    return FailedPrecondition(
-        "NO_IDENTITY", files.certificate.string() + " holds no certificate by a trusted enrolment key for this device's identity; "
-                                                    "make it with 'edgefleet device enroll --authority KEY_FILE --identity " +
-                           hex + " --out " + files.certificate.filename().string() + "'");
+    return FailedPrecondition("NO_IDENTITY", files.certificate.string() +
+                                                 " holds no certificate by a trusted enrolment key for this device's identity; "
+                                                 "make it with 'edgefleet device enroll --authority KEY_FILE --identity " +
+                                                 hex + " --out " + files.certificate.filename().string() + "'");
   }
   return secagg::DeviceIdentity{key, *certificate};
 }

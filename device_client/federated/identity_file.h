@@ -1,5 +1,5 @@
-// A device's lasting identity in files: the Ed25519 seed, made by the device and never leaving it, and the certificate, which an
-// enrolment authority makes for its public half (`edgefleet device enroll`) and somebody brings back.
+// A device's lasting identity in files: the Ed25519 seed, made by the device and never leaving it, and the certificate, which
+// an enrolment authority makes for its public half (`edgefleet device enroll`) and somebody brings back.
 #pragma once
 
 #include <filesystem>

@@ -82,7 +82,8 @@ class Participant {
   }
 
   Status CheckPlan() {
-    if (plan_.encoding_seed.size() != encoding_.seed.size()) return InvalidArgument("BAD_PLAN", "the encoding seed needs 32 bytes");
+    if (plan_.encoding_seed.size() != encoding_.seed.size())
+      return InvalidArgument("BAD_PLAN", "the encoding seed needs 32 bytes");
     EF_ASSIGN_OR_RETURN(shape_, secagg::ShapeOf(encoding_, plan_.parameter_count));
     return OkStatus();
   }

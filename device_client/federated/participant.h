@@ -38,11 +38,11 @@ struct Membership {
 };
 
 // Takes part in the round of `assignment` and returns when the round is over for this device. Failures of the round itself are
-// results, and so is a round that this device has been in before a restart [ALREADY_SAID]. Errors are a device that could not or
-// would not go on: training failed, stopped by its host, the aggregator out of reach for longer than a minute, INVALID_ARGUMENT
-// [BAD_PLAN] for a round that does not fit its plan, and all that secagg::Client refuses. In every case in which the server can
-// still be reached it is told, so that nobody waits. Blocks; one caller at a time. `random` must be cryptographically secure
-// outside of tests.
+// results, and so is a round that this device has been in before a restart [ALREADY_SAID]. Errors are a device that could not
+// or would not go on: training failed, stopped by its host, the aggregator out of reach for longer than a minute,
+// INVALID_ARGUMENT [BAD_PLAN] for a round that does not fit its plan, and all that secagg::Client refuses. In every case in
+// which the server can still be reached it is told, so that nobody waits. Blocks; one caller at a time. `random` must be
+// cryptographically secure outside of tests.
 Result<RoundResult> TakePart(RoundGateway& round, const Assignment& assignment, const TrainFunction& train,
                              const Membership& membership, RandomSource& random, const Control& control);
 

@@ -14,7 +14,7 @@
 namespace edgefleet::fleetsim {
 
 struct DropoutOptions {
-  double rate = 0;  // every assignment is dropped with this probability
+  double rate = 0;                                           // every assignment is dropped with this probability
   device::RoundStep after = device::RoundStep::kSharedKeys;  // kAdvertisedKeys, kSharedKeys, kUploaded or kConfirmed
   std::uint64_t seed = 1;
 };

@@ -122,7 +122,7 @@ TEST_F(GuardFiles, WhatCannotBeWrittenIsNotSaid) {
   // A full disk: no file may grow beyond what there is.
   struct rlimit limit {};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
-  const struct rlimit full{before.size(), limit.rlim_max};
+  const struct rlimit full { before.size(), limit.rlim_max };
   const auto former = std::signal(SIGXFSZ, SIG_IGN);
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
   EXPECT_FALSE(guard->Bind("r", Statement::kSurvivors, Content("a")).ok());

@@ -82,8 +82,7 @@ class InMemoryRound {
       Enter(server_.CloseSharing(), Phase::kCollecting);
     }
     if (phase_ == Phase::kCollecting && AllHave(&Member::uploaded)) {
-      Enter(server_.CloseUploads(),
-            options_.adversary == secagg::Adversary::kActive ? Phase::kConfirming : Phase::kUnmasking);
+      Enter(server_.CloseUploads(), options_.adversary == secagg::Adversary::kActive ? Phase::kConfirming : Phase::kUnmasking);
     } else if (phase_ == Phase::kConfirming && (server_.CanCloseConfirmations() || AllHave(&Member::confirmed))) {
       Enter(server_.CloseConfirmations(), Phase::kUnmasking);
     } else if (phase_ == Phase::kUnmasking && (server_.CanUnmask() || AllHave(&Member::answered))) {

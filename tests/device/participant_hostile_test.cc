@@ -24,24 +24,24 @@ struct LieCase {
 void FlipFirst(Bytes& bytes) { bytes.at(0) ^= std::byte{1}; }
 
 const LieCase kLies[] = {
-    {"LongerVector", Adversary::kSemiHonest, Phase::kTraining, [](PhaseUpdate& u) { ++u.setup.config.vector_length; }, "BAD_PLAN",
-     "advert"},
-    {"WiderElements", Adversary::kSemiHonest, Phase::kTraining, [](PhaseUpdate& u) { ++u.setup.config.element_bits; }, "BAD_PLAN",
-     "advert"},
-    {"NarrowerElements", Adversary::kActive, Phase::kTraining, [](PhaseUpdate& u) { --u.setup.config.element_bits; }, "BAD_PLAN",
-     "advert"},
-    {"MoreMembersThanThePlan", Adversary::kSemiHonest, Phase::kTraining, [](PhaseUpdate& u) { u.setup.members = 9; }, "BAD_PLAN",
-     "advert"},
-    {"AnotherRound", Adversary::kActive, Phase::kTraining, [](PhaseUpdate& u) { u.setup.config.round_id = "round-0"; }, "BAD_SETUP",
-     "advert"},
+    {"LongerVector", Adversary::kSemiHonest, Phase::kTraining, [](PhaseUpdate& u) { ++u.setup.config.vector_length; },
+     "BAD_PLAN", "advert"},
+    {"WiderElements", Adversary::kSemiHonest, Phase::kTraining, [](PhaseUpdate& u) { ++u.setup.config.element_bits; },
+     "BAD_PLAN", "advert"},
+    {"NarrowerElements", Adversary::kActive, Phase::kTraining, [](PhaseUpdate& u) { --u.setup.config.element_bits; },
+     "BAD_PLAN", "advert"},
+    {"MoreMembersThanThePlan", Adversary::kSemiHonest, Phase::kTraining, [](PhaseUpdate& u) { u.setup.members = 9; },
+     "BAD_PLAN", "advert"},
+    {"AnotherRound", Adversary::kActive, Phase::kTraining, [](PhaseUpdate& u) { u.setup.config.round_id = "round-0"; },
+     "BAD_SETUP", "advert"},
     {"TheOtherVariant", Adversary::kActive, Phase::kTraining,
      [](PhaseUpdate& u) { u.setup.config.adversary = Adversary::kSemiHonest; }, "BAD_SETUP", "advert"},
     {"LowThreshold", Adversary::kActive, Phase::kTraining, [](PhaseUpdate& u) { u.setup.graph.threshold = 3; },
      "UNSAFE_PARAMETERS", "advert"},
     {"SumOfOne", Adversary::kSemiHonest, Phase::kTraining,
      [](PhaseUpdate& u) { u.setup.graph.threshold = u.setup.survivors_min = 1; }, "BAD_SETUP", "advert"},
-    {"ForgedSignature", Adversary::kActive, Phase::kTraining, [](PhaseUpdate& u) { FlipFirst(u.setup.neighbours[0].signature); },
-     "BAD_SETUP", "advert"},
+    {"ForgedSignature", Adversary::kActive, Phase::kTraining,
+     [](PhaseUpdate& u) { FlipFirst(u.setup.neighbours[0].signature); }, "BAD_SETUP", "advert"},
     {"ForgedCertificate", Adversary::kActive, Phase::kTraining,
      [](PhaseUpdate& u) { FlipFirst(u.setup.neighbours[0].certificate); }, "BAD_SETUP", "advert"},
     {"NoNeighbours", Adversary::kSemiHonest, Phase::kTraining, [](PhaseUpdate& u) { u.setup.neighbours.clear(); }, "BAD_ROSTER",
@@ -56,16 +56,17 @@ const LieCase kLies[] = {
      "shares"},
     {"OversizedSurvivors", Adversary::kActive, Phase::kConfirming, [](PhaseUpdate& u) { u.survivors.resize(4096); },
      "BAD_SURVIVORS", "update"},
-    {"SurvivorsBeyondTheRoster", Adversary::kActive, Phase::kConfirming, [](PhaseUpdate& u) { u.survivors[0] |= std::byte{0x40}; },
-     "BAD_SURVIVORS", "update"},
+    {"SurvivorsBeyondTheRoster", Adversary::kActive, Phase::kConfirming,
+     [](PhaseUpdate& u) { u.survivors[0] |= std::byte{0x40}; }, "BAD_SURVIVORS", "update"},
     {"NotAmongTheConfirmed", Adversary::kActive, Phase::kConfirming, [](PhaseUpdate& u) { u.survivors = {std::byte{0}}; },
      "NOT_A_SURVIVOR", "update"},
-    {"NotAmongTheSurvivors", Adversary::kSemiHonest, Phase::kUnmasking, [](PhaseUpdate& u) { u.request.survivors = {std::byte{0}}; },
-     "NOT_A_SURVIVOR", "update"},
+    {"NotAmongTheSurvivors", Adversary::kSemiHonest, Phase::kUnmasking,
+     [](PhaseUpdate& u) { u.request.survivors = {std::byte{0}}; }, "NOT_A_SURVIVOR", "update"},
     {"RubbishConfirmations", Adversary::kActive, Phase::kUnmasking,
-     [](PhaseUpdate& u) { u.request.signatures.assign(u.request.signatures.size(), std::byte{0}); }, "UNCONFIRMED", "confirmation"},
-    {"NoConfirmations", Adversary::kActive, Phase::kUnmasking, [](PhaseUpdate& u) { u.request.signers = u.request.signatures = {}; },
-     "UNCONFIRMED", "confirmation"},
+     [](PhaseUpdate& u) { u.request.signatures.assign(u.request.signatures.size(), std::byte{0}); }, "UNCONFIRMED",
+     "confirmation"},
+    {"NoConfirmations", Adversary::kActive, Phase::kUnmasking,
+     [](PhaseUpdate& u) { u.request.signers = u.request.signatures = {}; }, "UNCONFIRMED", "confirmation"},
 };
 
 class Lies : public ::testing::TestWithParam<LieCase> {};
@@ -142,9 +143,10 @@ TEST(Hostile, AnActiveRoundWithoutAnIdentity) {
 
 TEST(Hostile, PlansThatMakeNoEncoding) {
   for (const auto& spoil : std::vector<void (*)(TrainingPlan&)>{
-           [](TrainingPlan& plan) { plan.encoding_seed.resize(31); }, [](TrainingPlan& plan) { plan.encoding_seed.resize(1'000'000); },
-           [](TrainingPlan& plan) { plan.value_bits = 25; }, [](TrainingPlan& plan) { plan.participants_max = 0; },
-           [](TrainingPlan& plan) { plan.keep_fraction = -1; }, [](TrainingPlan& plan) { plan.clip_norm = 0; },
+           [](TrainingPlan& plan) { plan.encoding_seed.resize(31); },
+           [](TrainingPlan& plan) { plan.encoding_seed.resize(1'000'000); }, [](TrainingPlan& plan) { plan.value_bits = 25; },
+           [](TrainingPlan& plan) { plan.participants_max = 0; }, [](TrainingPlan& plan) { plan.keep_fraction = -1; },
+           [](TrainingPlan& plan) { plan.clip_norm = 0; },
            [](TrainingPlan& plan) { plan.parameter_count = ~std::uint64_t{0}; }}) {
     Participants fleet(Adversary::kSemiHonest);
     spoil(fleet.assignment.plan);
@@ -186,7 +188,8 @@ class DeadAfter final : public RoundGateway {
 // A device is killed after each of its steps and comes back with its guard file. The round's id is offered to it again: it says
 // nothing, neither new keys nor a share of the other kind, and that is a result, not an error. A later round takes it.
 TEST(Hostile, AReplayedRoundAfterARestart) {
-  for (const RoundStep last : {RoundStep::kAdvertisedKeys, RoundStep::kSharedKeys, RoundStep::kUploaded, RoundStep::kConfirmed}) {
+  for (const RoundStep last :
+       {RoundStep::kAdvertisedKeys, RoundStep::kSharedKeys, RoundStep::kUploaded, RoundStep::kConfirmed}) {
     const test::TempDir dir;
     const auto file = dir.path() / "said";
     {

@@ -90,7 +90,8 @@ struct Participants {
 
   std::vector<Result<RoundResult>> Run() {
     std::vector<std::future<Result<RoundResult>>> running;
-    for (std::size_t k = 0; k < kDevices; ++k) running.push_back(std::async(std::launch::async, [this, k] { return RunOne(k); }));
+    for (std::size_t k = 0; k < kDevices; ++k)
+      running.push_back(std::async(std::launch::async, [this, k] { return RunOne(k); }));
     std::vector<Result<RoundResult>> results;
     for (auto& future : running) results.push_back(future.get());
     return results;
@@ -101,7 +102,8 @@ struct Participants {
     auto sum = secagg::DecodeSum(round->sum(), participants, kParameters, encoding);
     if (!sum) return -1;
     double mean = 0;
-    for (const float value : secagg::Average(std::move(*sum))) mean += static_cast<double>(value) / static_cast<double>(kParameters);
+    for (const float value : secagg::Average(std::move(*sum)))
+      mean += static_cast<double>(value) / static_cast<double>(kParameters);
     return mean;
   }
 
