@@ -192,7 +192,13 @@ TEST(Sum, OfEncodedUpdatesIsTheWeightedAverage) {
   constexpr std::uint32_t kMembers = 6;
   constexpr std::size_t kParameters = 50;
   const Encoding encoding = MakeEncoding(1.0, 100, kMembers).value();
-  Fleet fleet({.members = kMembers, .graph = {5, 4}, .survivors_min = 4, .vector_length = kParameters + 1, .seed = 12});
+  const EncodedShape shape = ShapeOf(encoding, kParameters).value();
+  Fleet fleet({.members = kMembers,
+               .graph = {5, 4},
+               .survivors_min = 4,
+               .vector_length = shape.elements,
+               .element_bits = shape.element_bits,
+               .seed = 12});
   SeededRandom random(13);
   std::vector<double> expected(kParameters);
   double weights = 0;
