@@ -18,6 +18,8 @@ struct NamedSection {
 };
 constexpr NamedSection kSections[] = {
     {"mask", MaskSection},
+    {"client", ClientSection},
+    {"unmask", UnmaskSection},
 };
 
 void Print(const char* section, nlohmann::json row, bool as_json) {

@@ -17,6 +17,8 @@ struct BenchSize {
 using Section = nlohmann::json (*)(const BenchSize& size);
 
 nlohmann::json MaskSection(const BenchSize& size);
+nlohmann::json ClientSection(const BenchSize& size);
+nlohmann::json UnmaskSection(const BenchSize& size);
 
 // Rows: {"name", "value", "unit"}, and where there is a bar {"bar", "sense": "at_least" or "at_most", "ok"}.
 inline nlohmann::json Row(const std::string& name, double value, const char* unit) {
