@@ -100,7 +100,7 @@ std::vector<std::uint16_t> SecretRecovery::Weights(std::uint32_t slot) const {
   return weights;
 }
 
-Secret WeightedSum(std::span<const std::uint16_t> weights, std::span<const Secret* const> shares) {
+Secret LinearCombination(std::span<const std::uint16_t> weights, std::span<const Secret* const> shares) {
   std::array<std::uint16_t, kLanes> sum{}, share;
   for (std::size_t k = 0; k < weights.size(); ++k) {
     std::memcpy(share.data(), shares[k]->bytes().data(), kKeySize);

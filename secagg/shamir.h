@@ -21,7 +21,7 @@ inline constexpr std::size_t kLanes = kKeySize / sizeof(std::uint16_t);
 std::vector<Secret> SplitSecret(const Secret& secret, std::uint32_t threshold, std::uint32_t holders, RandomSource& random);
 
 // Lane by lane, the sum of weights[k] * shares[k]. Same sizes.
-Secret WeightedSum(std::span<const std::uint16_t> weights, std::span<const Secret* const> shares);
+Secret LinearCombination(std::span<const std::uint16_t> weights, std::span<const Secret* const> shares);
 
 // Recovers secrets from shares at `slots`: distinct, 1 to 65535, in any order, as many as the threshold or more. Setting up
 // costs O(s log s) additions for a largest slot s, for all weights at once: their logarithms are a convolution over exclusive
@@ -33,7 +33,9 @@ class SecretRecovery {
   // shares[k] belongs to slots[k]. Wrong shares, or too few, give a wrong secret.
   Secret Combine(std::span<const Secret* const> shares) const { return ShareAt(0, shares); }
   // The share that a slot outside of `slots` should have; 0 is that of the secret itself.
-  Secret ShareAt(std::uint32_t slot, std::span<const Secret* const> shares) const { return WeightedSum(Weights(slot), shares); }
+  Secret ShareAt(std::uint32_t slot, std::span<const Secret* const> shares) const {
+    return LinearCombination(Weights(slot), shares);
+  }
   // The Lagrange coefficients of the slots' shares in that value; O(slots).
   std::vector<std::uint16_t> Weights(std::uint32_t slot) const;
 

@@ -66,7 +66,7 @@ class Decoder {
     for (int check = 0; check < kChecks && redundancy() > 0; ++check) {
       const std::uint32_t log_c = PublicLog(RandomNonzero(random_));
       for (std::size_t k = 0; k < weights.size(); ++k) weights[k] = FieldMultiply(dual_[k], GeometricSum(log_c, points_[k]));
-      if (!(WeightedSum(weights, shares_) == Secret())) return false;
+      if (!(LinearCombination(weights, shares_) == Secret())) return false;
     }
     return true;
   }

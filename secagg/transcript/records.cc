@@ -264,7 +264,9 @@ EndedRecord ReadEnded(Reader& reader) {
 Result<Json> ParseBounded(std::string_view text) {
   std::size_t values = 0;
   bool bounded = true;
-  const auto keep = [&](int depth, Json::parse_event_t, Json&) { return bounded = bounded && depth <= kDepthMax && ++values <= kValuesMax; };
+  const auto keep = [&](int depth, Json::parse_event_t, Json&) {
+    return bounded = bounded && depth <= kDepthMax && ++values <= kValuesMax;
+  };
   Json json = Json::parse(text.begin(), text.end(), keep, /*allow_exceptions=*/false);
   if (!bounded) return Invalid("it holds more than a record does");
   if (!json.is_object()) return Invalid("it is not a JSON object");
@@ -306,7 +308,10 @@ std::string HashedText(const Record& record, const Position& position) {
 std::string SealedLine(const std::string& hashed_text, const crypto::Ed25519SecretKey& key) {
   const crypto::Sha256Digest hash = crypto::Sha256(AsBytes(hashed_text));
   std::string line = hashed_text;
-  line.append(kBeforeHash).append(HexEncode(hash)).append(kBeforeSignature).append(HexEncode(key.Sign(AsBytes(SignedText(hash)))));
+  line.append(kBeforeHash)
+      .append(HexEncode(hash))
+      .append(kBeforeSignature)
+      .append(HexEncode(key.Sign(AsBytes(SignedText(hash)))));
   return line.append(kEnd).append("\n");
 }
 

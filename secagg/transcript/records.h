@@ -1,5 +1,5 @@
-// The records of a transcript (secagg/transcript/transcript.h) as structs, and their one text form. Lists that name members have
-// them in ascending order. Values may come from outside: only their form is checked here.
+// The records of a transcript (secagg/transcript/transcript.h) as structs, and their one text form. Lists that name members
+// have them in ascending order. Values may come from outside: only their form is checked here.
 #pragma once
 
 #include <array>
@@ -98,8 +98,8 @@ struct LineParts {
   crypto::Sha256Digest hash{};
   Bytes signature;
 };
-// The line (without its end) at `position`. DATA_LOSS [TRANSCRIPT_INVALID]: it has not the form of a record, its hash is not that
-// of its bytes, or it does not follow `position`. The signature is not checked.
+// The line (without its end) at `position`. DATA_LOSS [TRANSCRIPT_INVALID]: it has not the form of a record, its hash is not
+// that of its bytes, or it does not follow `position`. The signature is not checked.
 Result<LineParts> SplitLine(std::string_view line, const Position& position);
 // Whether it ends with the hash of its bytes and something like a signature; otherwise it was altered or only partly written.
 bool IsWhole(std::string_view line);

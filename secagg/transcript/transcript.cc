@@ -24,8 +24,8 @@ namespace fs = std::filesystem;
 namespace {
 
 Error TooEarly(std::string_view record, const Server& server) {
-  return FailedPrecondition("WRONG_PHASE", "a server that is '" + std::string(server.state()) + "' has nothing for the record '" +
-                                               std::string(record) + "'");
+  return FailedPrecondition("WRONG_PHASE", "a server that is '" + std::string(server.state()) +
+                                               "' has nothing for the record '" + std::string(record) + "'");
 }
 
 bool IsIn(const Server& server, std::initializer_list<std::string_view> states) {
@@ -138,10 +138,11 @@ Status TranscriptWriter::File::Append(const Record& record) {
   const auto former = std::ranges::find(records, record.index(), &Written::type);
   if (former != records.end()) {
     if (Repeats(*former, record)) return OkStatus();
-    return FailedPrecondition("TRANSCRIPT_DIFFERS",
-                              path.string() + " says something else in its record '" + name + "' already; end the round as failed");
+    return FailedPrecondition("TRANSCRIPT_DIFFERS", path.string() + " says something else in its record '" + name +
+                                                        "' already; end the round as failed");
   }
-  const bool follows = records.empty() ? record.index() == kOpenedType : MayFollow(records.back().type, record.index(), adversary);
+  const bool follows =
+      records.empty() ? record.index() == kOpenedType : MayFollow(records.back().type, record.index(), adversary);
   if (!follows) return FailedPrecondition("WRONG_PHASE", "the record '" + name + "' does not come next in " + path.string());
   const std::string text = HashedText(record, next);
   EF_RETURN_IF_ERROR(Write(SealedLine(text, key)));
@@ -216,8 +217,7 @@ Status TranscriptWriter::Shared(const Server& server) {
   for (std::uint32_t member = 1; member <= ledger.members(); ++member) {
     if (!ledger.HasShared(member)) continue;
     const SharedKeys& shared = ledger.shared[member - 1];
-    record.shares.push_back(
-        {member, ToArray<crypto::Sha256Digest>(shared.seed_commitment), crypto::Sha256(shared.sealed)});
+    record.shares.push_back({member, ToArray<crypto::Sha256Digest>(shared.seed_commitment), crypto::Sha256(shared.sealed)});
   }
   return file_->Append(record);
 }
@@ -251,7 +251,12 @@ Status TranscriptWriter::Answers(const Server& server) {
 
 Status TranscriptWriter::Ended(const Server* server, Outcome outcome, std::string_view reason) {
   EndedRecord record{.outcome = outcome, .reason = std::string(reason.substr(0, kReasonSizeMax))};
-  std::ranges::replace_if(record.reason, [](char c) { return !IsPrintable({&c, 1}); }, '?');
+  std::ranges::replace_if(
+      record.reason,
+      [](char c) {
+        return !IsPrintable({&c, 1});
+      },
+      '?');
   for (const Blame& blame : server == nullptr ? std::vector<Blame>() : server->blames()) {
     if (blame.kind != Blame::Kind::kComplaint && record.blames.size() < kListedBlamesMax) record.blames.push_back(blame);
   }

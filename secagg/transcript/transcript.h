@@ -34,14 +34,14 @@ enum class Outcome : std::uint8_t { kCommitted = 1, kFailed = 2 };
 
 // Each call appends one record with one write and syncs it: on success it is durable. They block on the disk and are made right
 // after the server's closing of the same name has succeeded. Again, after the round was replayed in a new process: a record
-// that is there already is left as it is when it says the same, and FAILED_PRECONDITION [TRANSCRIPT_DIFFERS] otherwise. A record
-// that does not come after those that are there is FAILED_PRECONDITION [WRONG_PHASE]. Errors of base/file.h; after a failed
-// write that cannot be taken back, FAILED_PRECONDITION [TRANSCRIPT_BROKEN] until it is opened anew. Not thread-safe.
+// that is there already is left as it is when it says the same, and FAILED_PRECONDITION [TRANSCRIPT_DIFFERS] otherwise. A
+// record that does not come after those that are there is FAILED_PRECONDITION [WRONG_PHASE]. Errors of base/file.h; after a
+// failed write that cannot be taken back, FAILED_PRECONDITION [TRANSCRIPT_BROKEN] until it is opened anew. Not thread-safe.
 class TranscriptWriter {
  public:
   // Creates the file in a folder that is there, or takes up what an ended process has left: checks hashes and signatures, and
-  // cuts off a last record that is not whole. One writer at a time for a path. DATA_LOSS [TRANSCRIPT_INVALID] when what is there
-  // is not the beginning of a transcript under this key.
+  // cuts off a last record that is not whole. One writer at a time for a path. DATA_LOSS [TRANSCRIPT_INVALID] when what is
+  // there is not the beginning of a transcript under this key.
   static Result<std::unique_ptr<TranscriptWriter>> Open(const std::filesystem::path& path, const crypto::Ed25519SecretKey& key);
   ~TranscriptWriter();
   TranscriptWriter(const TranscriptWriter&) = delete;

@@ -50,8 +50,8 @@ class Replay {
   const Ledger& ledger() const { return state_->ledger(); }
 
   const VerifyOptions& options_;
-  std::optional<Server> server_;         // up to the roster
-  std::unique_ptr<ServerState> state_;   // from the shares on
+  std::optional<Server> server_;               // up to the roster
+  std::unique_ptr<ServerState> state_;         // from the shares on
   std::vector<std::optional<Bytes>> answers_;  // by member: the senders whose shares are missing
   std::vector<std::uint32_t> share_counts_;    // by member: shares of its secret that were revealed
 };
@@ -67,10 +67,10 @@ Status Replay::Apply(const OpenedRecord& record) {
   if (!active && !options_.authorities.empty()) {
     return Invalid("the round is of the semi-honest variant: no authority has enrolled its members");
   }
-  EF_ASSIGN_OR_RETURN(server_, Server::Create({.config = record.config,
-                                               .server_nonce = record.server_nonce,
-                                               .authorities = options_.authorities.empty() ? record.authorities
-                                                                                           : options_.authorities}));
+  EF_ASSIGN_OR_RETURN(
+      server_, Server::Create({.config = record.config,
+                               .server_nonce = record.server_nonce,
+                               .authorities = options_.authorities.empty() ? record.authorities : options_.authorities}));
   return OkStatus();
 }
 

@@ -1,14 +1,14 @@
-// Replays the transcript of a round (secagg/transcript/transcript.h) without a server: whoever has the file can tell whether the
-// aggregator that signed it followed the protocol, as far as public data shows.
+// Replays the transcript of a round (secagg/transcript/transcript.h) without a server: whoever has the file can tell whether
+// the aggregator that signed it followed the protocol, as far as public data shows.
 //
-// Checked: the chain of hashes and the signature of every record; that each member's keys are well-formed, used once and, in the
-// active variant, signed by an enrolled identity; that roster digest, session id and neighbour graph follow from them; that k
-// and t are private under the verifier's own assumptions with all the dropouts that survivors_min allows; that sharers,
+// Checked: the chain of hashes and the signature of every record; that each member's keys are well-formed, used once and, in
+// the active variant, signed by an enrolled identity; that roster digest, session id and neighbour graph follow from them; that
+// k and t are private under the verifier's own assumptions with all the dropouts that survivors_min allows; that sharers,
 // survivors, confirmations and answers are what the protocol makes of one another, with t holders of every secret that was
 // needed. The states of secagg/server_states.h do it, so the rules are those that the aggregator runs.
 //
-// It cannot tell what a member did that the file does not name, whether the aggregator kept other transcripts under the same key,
-// or, in the semi-honest variant, whether the members exist.
+// It cannot tell what a member did that the file does not name, whether the aggregator kept other transcripts under the same
+// key, or, in the semi-honest variant, whether the members exist.
 #pragma once
 
 #include <cstdint>

@@ -74,8 +74,8 @@ const SetupCase kSetupCases[] = {
     {"a neighbour missing", [](RoundSetup& s) { s.neighbours.pop_back(); }, "BAD_ROSTER"},
     {"a neighbour too many", [](RoundSetup& s) { s.neighbours.push_back(s.neighbours[0]); }, "BAD_ROSTER"},
     {"a neighbour twice", [](RoundSetup& s) { s.neighbours[0] = s.neighbours[1]; }, "BAD_ROSTER"},
-    {"one key for both purposes",
-     [](RoundSetup& s) { s.neighbours[0].mask_public_key = s.neighbours[0].cipher_public_key; }, "BAD_ROSTER"},
+    {"one key for both purposes", [](RoundSetup& s) { s.neighbours[0].mask_public_key = s.neighbours[0].cipher_public_key; },
+     "BAD_ROSTER"},
     {"a short key", [](RoundSetup& s) { s.neighbours[0].mask_public_key.pop_back(); }, "BAD_ROSTER"},
     {"an absurdly long key", [](RoundSetup& s) { s.neighbours[0].cipher_public_key.resize(1 << 20); }, "BAD_ROSTER"},
     {"a low-order cipher key", [](RoundSetup& s) { s.neighbours[0].cipher_public_key = LowOrderPoint(); }, ""},
@@ -121,18 +121,29 @@ TEST(HostileServerActive, IdentitiesThatAreNotWhatTheySeem) {
     EXPECT_EQ(Reason(fleet.client(7).ShareKeys(altered)), expected) << what;
     EXPECT_EQ(fleet.client(7).state(), "advertised");
   };
-  const auto identity = [](RoundSetup& s, std::uint32_t index) { return std::span(s.identities).subspan((index - 1) * 32, 32); };
+  const auto identity = [](RoundSetup& s, std::uint32_t index) {
+    return std::span(s.identities).subspan((index - 1) * 32, 32);
+  };
   // A changed identity changes the session and so the graph: the adverts then belong to other neighbours.
-  refused("another identity", [&](RoundSetup& s) { identity(s, 20)[0] ^= std::byte{1}; }, "BAD_SIGNATURE");
-  refused("an identity twice",
-          [&](RoundSetup& s) { std::ranges::copy(identity(s, 20), identity(s, 21).begin()); }, "BAD_SIGNATURE");
-  refused("own identity elsewhere", [](RoundSetup& s) { s.index = 8; }, "BAD_ROSTER");
-  refused("too few identities", [](RoundSetup& s) { s.identities.resize(39 * 32); }, "BAD_ROSTER");
-  refused("a substituted key", [](RoundSetup& s) { s.neighbours[0].cipher_public_key[3] ^= std::byte{1}; }, "BAD_SIGNATURE");
-  refused("a forged signature", [](RoundSetup& s) { s.neighbours[0].signature[3] ^= std::byte{1}; }, "BAD_SIGNATURE");
-  refused("a forged certificate", [](RoundSetup& s) { s.neighbours[0].certificate[3] ^= std::byte{1}; }, "BAD_SIGNATURE");
-  refused("no signature", [](RoundSetup& s) { s.neighbours[0].signature.clear(); }, "BAD_SIGNATURE");
-  refused("another nonce, and so another graph", [](RoundSetup& s) { s.server_nonce[0] ^= std::byte{1}; }, "BAD_SIGNATURE");
+  refused(
+      "another identity", [&](RoundSetup& s) { identity(s, 20)[0] ^= std::byte{1}; }, "BAD_SIGNATURE");
+  refused(
+      "an identity twice", [&](RoundSetup& s) { std::ranges::copy(identity(s, 20), identity(s, 21).begin()); },
+      "BAD_SIGNATURE");
+  refused(
+      "own identity elsewhere", [](RoundSetup& s) { s.index = 8; }, "BAD_ROSTER");
+  refused(
+      "too few identities", [](RoundSetup& s) { s.identities.resize(39 * 32); }, "BAD_ROSTER");
+  refused(
+      "a substituted key", [](RoundSetup& s) { s.neighbours[0].cipher_public_key[3] ^= std::byte{1}; }, "BAD_SIGNATURE");
+  refused(
+      "a forged signature", [](RoundSetup& s) { s.neighbours[0].signature[3] ^= std::byte{1}; }, "BAD_SIGNATURE");
+  refused(
+      "a forged certificate", [](RoundSetup& s) { s.neighbours[0].certificate[3] ^= std::byte{1}; }, "BAD_SIGNATURE");
+  refused(
+      "no signature", [](RoundSetup& s) { s.neighbours[0].signature.clear(); }, "BAD_SIGNATURE");
+  refused(
+      "another nonce, and so another graph", [](RoundSetup& s) { s.server_nonce[0] ^= std::byte{1}; }, "BAD_SIGNATURE");
   EXPECT_TRUE(fleet.client(7).ShareKeys(setup).has_value());
 }
 
@@ -211,23 +222,30 @@ TEST_P(HostileServer, Inboxes) {
     EXPECT_EQ(words, Words(kLength)) << what;
     EXPECT_EQ(fleet_.client(1).state(), "shared");
   };
-  refused("nothing", [](Inbox& i) { i = {}; }, "BAD_INBOX");
-  refused("a byte missing", [](Inbox& i) { i.sealed.pop_back(); }, "BAD_INBOX");
-  refused("absurdly long", [](Inbox& i) { i.sealed.resize(1 << 20); }, "BAD_INBOX");
-  refused("more senders than neighbours", [](Inbox& i) { i.senders[0] |= std::byte{0x10}; }, "BAD_INBOX");
-  refused("a long bitmap", [](Inbox& i) { i.senders.push_back(std::byte{0}); }, "BAD_INBOX");
-  refused("too few senders",
-          [](Inbox& i) {
-            i.senders[0] = std::byte{3};
-            i.sealed.resize(2 * kSealedSize);
-          },
-          "BELOW_THRESHOLD");
-  refused("two swapped messages, so two that do not open",
-          [](Inbox& i) {
-            const auto first = i.sealed.begin();
-            std::swap_ranges(first, first + kSealedSize, first + kSealedSize);
-          },
-          "BELOW_THRESHOLD");
+  refused(
+      "nothing", [](Inbox& i) { i = {}; }, "BAD_INBOX");
+  refused(
+      "a byte missing", [](Inbox& i) { i.sealed.pop_back(); }, "BAD_INBOX");
+  refused(
+      "absurdly long", [](Inbox& i) { i.sealed.resize(1 << 20); }, "BAD_INBOX");
+  refused(
+      "more senders than neighbours", [](Inbox& i) { i.senders[0] |= std::byte{0x10}; }, "BAD_INBOX");
+  refused(
+      "a long bitmap", [](Inbox& i) { i.senders.push_back(std::byte{0}); }, "BAD_INBOX");
+  refused(
+      "too few senders",
+      [](Inbox& i) {
+        i.senders[0] = std::byte{3};
+        i.sealed.resize(2 * kSealedSize);
+      },
+      "BELOW_THRESHOLD");
+  refused(
+      "two swapped messages, so two that do not open",
+      [](Inbox& i) {
+        const auto first = i.sealed.begin();
+        std::swap_ranges(first, first + kSealedSize, first + kSealedSize);
+      },
+      "BELOW_THRESHOLD");
   Words words(kLength);
   words[2] = 7;
   Words wrong(kLength + 1);
@@ -325,20 +343,32 @@ class HostileConfirmations : public ::testing::Test {
 };
 
 TEST_F(HostileConfirmations, FewerThanTheThresholdOrNotOfNeighbours) {
-  Refused("none", [](UnmaskRequest& r) { r.signers = Bytes(1), r.signatures.clear(); }, "UNCONFIRMED");
-  Refused("no bitmap", [](UnmaskRequest& r) { r.signers.clear(); }, "UNCONFIRMED");
-  Refused("bits beyond the neighbours", [](UnmaskRequest& r) { r.signers[0] |= std::byte{0x80}; }, "UNCONFIRMED");
-  Refused("one too few", [](UnmaskRequest& r) { r.signers[0] = std::byte{3}, r.signatures.resize(2 * 64); }, "UNCONFIRMED");
-  Refused("one forged", [](UnmaskRequest& r) { r.signatures[70] ^= std::byte{1}; }, "UNCONFIRMED");
-  Refused("one signature for all",
-          [](UnmaskRequest& r) {
-            for (std::size_t i = 64; i < r.signatures.size(); ++i) r.signatures[i] = r.signatures[i - 64];
-          },
-          "UNCONFIRMED");
-  Refused("the signers swapped",
-          [](UnmaskRequest& r) { std::swap_ranges(r.signatures.begin(), r.signatures.begin() + 64, r.signatures.begin() + 64); },
-          "UNCONFIRMED");
-  Refused("other survivors", [](UnmaskRequest& r) { r.survivors = BitmapOf({1, 2, 3, 4}, 5); }, "ALREADY_SAID");
+  Refused(
+      "none", [](UnmaskRequest& r) { r.signers = Bytes(1), r.signatures.clear(); }, "UNCONFIRMED");
+  Refused(
+      "no bitmap", [](UnmaskRequest& r) { r.signers.clear(); }, "UNCONFIRMED");
+  Refused(
+      "bits beyond the neighbours", [](UnmaskRequest& r) { r.signers[0] |= std::byte{0x80}; }, "UNCONFIRMED");
+  Refused(
+      "one too few", [](UnmaskRequest& r) { r.signers[0] = std::byte{3}, r.signatures.resize(2 * 64); }, "UNCONFIRMED");
+  Refused(
+      "one forged", [](UnmaskRequest& r) { r.signatures[70] ^= std::byte{1}; }, "UNCONFIRMED");
+  Refused(
+      "one signature for all",
+      [](UnmaskRequest& r) {
+        for (std::size_t i = 64; i < r.signatures.size(); ++i) r.signatures[i] = r.signatures[i - 64];
+      },
+      "UNCONFIRMED");
+  Refused(
+      "the signers swapped",
+      [](UnmaskRequest& r) { std::swap_ranges(r.signatures.begin(), r.signatures.begin() + 64, r.signatures.begin() + 64); },
+      "UNCONFIRMED");
+  Refused(
+      "other survivors",
+      [](UnmaskRequest& r) {
+        r.survivors = BitmapOf({1, 2, 3, 4}, 5);
+      },
+      "ALREADY_SAID");
   EXPECT_TRUE(fleet_.client(1).Unmask(fleet_.server.Request(1).value()).has_value());
 }
 

@@ -180,7 +180,7 @@ TEST(ShareDecoding, ErrorsThatCancel) {
     for (const std::size_t position : {0, 1}) {
       const std::vector<std::uint16_t> weights{1, recovery.Weights(0)[1 - position]};
       const std::vector<const Secret*> parts{&answers.shares[position], &error};
-      answers.Replace(position, WeightedSum(weights, parts));
+      answers.Replace(position, LinearCombination(weights, parts));
     }
     ExpectRecovered(answers, answering == 10 ? std::vector<std::size_t>{0, 1} : std::vector<std::size_t>{}, "cancelling");
   }
