@@ -98,8 +98,10 @@ class AggregatedRound : public AggregatorRoleTest, public testing::WithParamInte
 
   void Join() {
     for (std::uint32_t i = 0; i < kDevices; ++i) {
-      secagg::ClientOptions options{
-          .round_id = round_id_, .adversary = static_cast<secagg::Adversary>(GetParam().adversary), .policy = {}, .identity = {}};
+      secagg::ClientOptions options{.round_id = round_id_,
+                                    .adversary = static_cast<secagg::Adversary>(GetParam().adversary),
+                                    .policy = {},
+                                    .identity = {}};
       if (active()) {
         const auto key = crypto::Ed25519SecretKey::Generate();
         options.identity = secagg::DeviceIdentity{key, secagg::EnrolIdentity(authority_, key.public_key())};
@@ -187,7 +189,8 @@ class AggregatedRound : public AggregatorRoleTest, public testing::WithParamInte
   void RevealShares() {
     for (std::uint32_t i = 0; i < kDevices; ++i) {
       pb::PhaseUpdate update;
-      const Status waited = Retried([&] { return Await(Device(i), active() ? pb::PHASE_CONFIRMING : pb::PHASE_COLLECTING, update); });
+      const Status waited =
+          Retried([&] { return Await(Device(i), active() ? pb::PHASE_CONFIRMING : pb::PHASE_COLLECTING, update); });
       ASSERT_TRUE(waited.ok()) << waited.ToString();
       ASSERT_TRUE(update.has_unmasking()) << update.failure_reason();
       const auto answer = clients_[i].Unmask({.survivors = FieldBytes(update.unmasking().survivors()),
@@ -221,7 +224,9 @@ TEST_P(AggregatedRound, OverTheWireEndsAsANewVersion) {
   if (!GetParam().restarts) watch = tasks_->WatchTask(&watch_context, get_);
   ASSERT_NO_FATAL_FAILURE(Join());
   const auto opened = selector_.Opened(round_id_);
-  if (!GetParam().restarts) EXPECT_EQ(opened.aggregator_address(), process_->addresses().grpc);
+  if (!GetParam().restarts) {
+    EXPECT_EQ(opened.aggregator_address(), process_->addresses().grpc);
+  }
   EXPECT_EQ(opened.plan().manifest_path(), "fashion/versions/1.json");
   EXPECT_EQ(opened.plan().adversary(), GetParam().adversary);
   EXPECT_EQ(opened.plan().value_bits(), 16U);
@@ -262,7 +267,7 @@ INSTANTIATE_TEST_SUITE_P(Table, AggregatedRound,
                                          RoundCase{"Active", selection_pb::ADVERSARY_ACTIVE, false},
                                          RoundCase{"SemiHonestRestarted", selection_pb::ADVERSARY_SEMI_HONEST, true},
                                          RoundCase{"ActiveRestarted", selection_pb::ADVERSARY_ACTIVE, true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& round) { return std::string(round.param.name); });
 
 }  // namespace
 }  // namespace edgefleet::services

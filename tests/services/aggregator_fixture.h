@@ -1,5 +1,5 @@
-// An aggregator as a process serves it, between a registry and a selector in memory behind gRPC. The selector's cohort is always
-// the same kDevices devices.
+// An aggregator as a process serves it, between a registry and a selector in memory behind gRPC. The selector's cohort is
+// always the same kDevices devices.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
