@@ -24,6 +24,8 @@
 // rounding: Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian Mechanism for Federated Learning with Secure
 // Aggregation"). The radius r is such that this happens with probability at most 2^-20: in steps, r is the larger
 // of C - sqrt(m) and the solution of r^2 + m/4 + sqrt(2 ln 2^20) (r + sqrt(m)/2) = C^2.
+// DecodeSum works in single precision: what it returns differs from the exact sum by less than 2^-23, with rotation 1e-5, of
+// the sum's norm. Like the sampler of the noise (aggregator/privacy/gaussian.h), this is not charged to the privacy budget.
 //
 // Where noise goes: on every value of WeightedSum.sum. These are the kept coordinates, in the space of the parameters (rotation
 // undone), with sensitivity C. Coordinates that were not kept are a constant 0 which depends on the seed alone, so they need no

@@ -47,6 +47,7 @@ Result<std::unique_ptr<RunningSum>> RunningSum::Open(UpdateSpool& spool, Options
   std::error_code error;
   fs::create_directories(sum->file_.parent_path(), error);
   if (error) return MakeError(FileError("create", sum->file_.parent_path(), error.value()));
+  EF_RETURN_IF_ERROR(SyncPath(sum->file_.parent_path().parent_path()));  // so the round's folder survives a lost machine
   EF_RETURN_IF_ERROR(sum->TakeUp(devices));
   return sum;
 }
@@ -55,6 +56,7 @@ Status RunningSum::TakeUp(std::span<const std::string> devices) {
   auto saved = ReadCheckpoint(file_, options_.shape, words_);
   if (saved) {
     counted_ = std::move(*saved);
+    saved_ = true;
     EF_RETURN_IF_ERROR(SyncPath(file_.parent_path()));  // the process may have ended before its last rename was durable
     DiscardSaved(counted_);
   } else if (saved.error().reason() != "FILE_MISSING") {
@@ -90,6 +92,7 @@ Status RunningSum::Add(const std::string& device_id) {
     counted_.insert(device_id);
   }
   unsaved_.insert(device_id);
+  saved_ = false;
   if (unsaved_.size() >= options_.checkpoint_every || spool_.Crowded()) std::ignore = Save();
   return OkStatus();
 }
@@ -125,7 +128,9 @@ Status RunningSum::Checkpoint() {
 }
 
 Status RunningSum::Save() {
+  if (saved_) return OkStatus();
   EF_RETURN_IF_ERROR(WriteCheckpoint(file_, options_.shape, counted_, words_));
+  saved_ = true;
   DiscardSaved(std::exchange(unsaved_, {}));
   return OkStatus();
 }

@@ -49,8 +49,8 @@ class RunningSum {
   // checkpoint that fails here is tried again by the next addition.
   Status Add(const std::string& device_id);
 
-  // Makes what was added durable and discards it from the spool. The errors of FileError, FAILED_PRECONDITION [SUM_FINISHED],
-  // [SUM_SPOILT].
+  // Makes what was added durable and discards it from the spool; nothing is written if nothing was added. The errors of
+  // FileError, FAILED_PRECONDITION [SUM_FINISHED], [SUM_SPOILT].
   Status Checkpoint();
 
   // Ends the additions with a checkpoint, and returns the devices in the sum, ascending: these are the survivors. When it
@@ -88,6 +88,7 @@ class RunningSum {
   std::vector<std::uint32_t> words_;
   std::vector<std::byte> block_;
   std::set<std::string> unsaved_;  // counted since the last checkpoint
+  bool saved_ = false;             // the checkpoint is there and holds all that counts
   bool spoilt_ = false;
   bool finished_ = false;
 

@@ -240,6 +240,25 @@ TEST_F(RunningSumTest, AFinishedSumIsItsOwnersAndTheDiskKeepsTheMaskedOne) {
   EXPECT_EQ(FinishedWords(), (Words{2, 4}));
 }
 
+TEST_F(RunningSumTest, WhatIsSavedIsNotWrittenAgain) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(UploadAndAdd("a", {1, 2}).ok());
+  EXPECT_EQ(FinishedWords(), (Words{1, 2}));
+  Restart();
+  ASSERT_TRUE(Open().ok());
+  fs::create_directory(CheckpointFile().string() + ".tmp");  // in the way
+  EXPECT_TRUE(sum_->Checkpoint().ok());
+  EXPECT_EQ(FinishedWords(), (Words{1, 2}));
+}
+
+TEST_F(RunningSumTest, ASumOfNothingIsFinishedToo) {
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(FinishedWords(), (Words{0, 0}));
+  Restart();
+  ASSERT_TRUE(Open({"a"}).ok());
+  EXPECT_EQ(sum_->count(), 0U);
+}
+
 TEST_F(RunningSumTest, AClosedSumLetsTheRoundGo) {
   ASSERT_TRUE(Open().ok());
   ASSERT_TRUE(UploadAndAdd("a", {1, 2}).ok());
