@@ -19,6 +19,7 @@ struct NamedSection {
 constexpr NamedSection kSections[] = {
     {"mask", MaskSection},
     {"client", ClientSection},
+    {"traffic", TrafficSection},
     {"unmask", UnmaskSection},
 };
 

@@ -18,6 +18,7 @@ using Section = nlohmann::json (*)(const BenchSize& size);
 
 nlohmann::json MaskSection(const BenchSize& size);
 nlohmann::json ClientSection(const BenchSize& size);
+nlohmann::json TrafficSection(const BenchSize& size);
 nlohmann::json UnmaskSection(const BenchSize& size);
 
 // Rows: {"name", "value", "unit"}, and where there is a bar {"bar", "sense": "at_least" or "at_most", "ok"}.

@@ -88,6 +88,7 @@ void SimulatedRound::Share() {
 }
 
 void SimulatedRound::Upload(const std::function<bool(std::uint32_t)>& survives) {
+  inboxes_.resize(options_.members);
   std::vector<Words> masked(kThreads, masked_sum_), plain(kThreads, plain_sum_);
   ThreadPool pool("members", kThreads - 1, kThreads);
   secagg::ParallelFor(&pool, kThreads, [&](std::size_t part) {
@@ -96,7 +97,8 @@ void SimulatedRound::Upload(const std::function<bool(std::uint32_t)>& survives) 
       if (!survives(index)) continue;
       FillUpdate(index, words);
       Add(plain[part], words);
-      Must(members_[index].Mask(Must(server_.InboxOf(index)), words));
+      inboxes_[index - 1] = Must(server_.InboxOf(index));
+      Must(members_[index].Mask(inboxes_[index - 1], words));
       Add(masked[part], words);
     }
   });

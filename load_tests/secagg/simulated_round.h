@@ -27,7 +27,7 @@ T Must(Result<T> result) {
 }
 
 // As long as the ids of the aggregator.
-inline constexpr char kRoundId[] = "3f6c2b9a-51de-4c08-9a77-0c1d2e3f4a5b/000001";
+inline constexpr char kRoundId[] = "3f6c2b9a51de4c089a770c1d2e3f4a5b-1000";
 
 inline constexpr std::uint32_t kInputBits = 16;
 
@@ -84,8 +84,9 @@ class SimulatedRound {
   const RoundOptions& options() const { return options_; }
   secagg::Server& server() { return server_; }
   Members& members() { return members_; }
-  const std::vector<secagg::KeyAdvert>& adverts() const { return adverts_; }                 // by index - 1
-  const std::vector<secagg::SharedKeys>& shared() const { return shared_; }                  // by index - 1
+  const std::vector<secagg::KeyAdvert>& adverts() const { return adverts_; }  // by index - 1
+  const std::vector<secagg::SharedKeys>& shared() const { return shared_; }   // by index - 1
+  const secagg::Inbox& inbox(std::uint32_t index) const { return inboxes_[index - 1]; }
   const std::vector<secagg::Confirmation>& confirmations() const { return confirmations_; }  // by index - 1
   const std::vector<secagg::UnmaskAnswer>& answers() const { return answers_; }              // by index - 1
   const Words& masked_sum() const { return masked_sum_; }
@@ -99,6 +100,7 @@ class SimulatedRound {
   secagg::Server server_;
   std::vector<secagg::KeyAdvert> adverts_;
   std::vector<secagg::SharedKeys> shared_;
+  std::vector<secagg::Inbox> inboxes_;
   std::vector<secagg::Confirmation> confirmations_;
   std::vector<secagg::UnmaskAnswer> answers_;
   Words masked_sum_, plain_sum_;

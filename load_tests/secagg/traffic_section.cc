@@ -1,0 +1,263 @@
+// The bytes of a device in a round, both ways: every message of rounds.proto that it sends or gets, serialized, and the 5 bytes
+// in front of each that gRPC frames it with. A phase is awaited once; one that lasts longer than a wait of half a minute costs
+// a hundred bytes more for each.
+#include <google/protobuf/message.h>
+
+#include <string>
+
+#include "edgefleet/rounds/v1/rounds.pb.h"
+#include "load_tests/secagg/section.h"
+#include "load_tests/secagg/simulated_round.h"
+#include "secagg/packing.h"
+
+namespace edgefleet::load_tests {
+namespace {
+
+namespace pb = edgefleet::rounds::v1;
+using nlohmann::json;
+
+constexpr std::size_t kFrameHeader = 5;
+constexpr std::size_t kChunk = 1 << 20;
+
+// All that one device sends and gets.
+class DeviceTraffic {
+ public:
+  DeviceTraffic(SimulatedRound& round, std::uint32_t index) : round_(round), index_(index) {
+    participant_.set_round_id(kRoundId);
+    participant_.set_device_id(std::string(32, 'd'));
+    participant_.set_token(std::string(16, 't'));
+  }
+
+  // Everything but the upload. The round has ended.
+  void AddProtocol(std::uint64_t vector_length) {
+    AddAdvert();
+    AddSetup(vector_length);
+    AddShares();
+    AddInbox();
+    if (!round_.confirmations().empty()) AddConfirmation();
+    AddAnswer();
+    AwaitPhase();  // the end of the round
+  }
+  void AddUpload(std::uint64_t vector_length);
+
+  std::size_t total() const { return total_; }
+  std::size_t key_material() const { return key_material_; }
+  std::size_t payload() const { return payload_; }
+
+ private:
+  void Count(const google::protobuf::Message& message) { total_ += kFrameHeader + message.SerializeAsString().size(); }
+  void CountKeys(std::size_t bytes) { key_material_ += bytes; }
+  void Ticket() {
+    pb::PhaseTicket ticket;
+    ticket.set_phase(pb::PHASE_UNMASKING);
+    Count(ticket);
+  }
+  template <typename Request>
+  Request From() const {
+    Request request;
+    *request.mutable_participant() = participant_;
+    return request;
+  }
+  pb::PhaseUpdate AwaitPhase() {
+    auto request = From<pb::AwaitPhaseRequest>();
+    request.set_after_phase(pb::PHASE_UNMASKING);
+    request.set_wait_ms(30'000);
+    Count(request);
+    pb::PhaseUpdate update;
+    update.set_phase(pb::PHASE_UNMASKING);
+    update.set_deadline_unix_ms(1'800'000'000'000);
+    return update;
+  }
+
+  void AddAdvert();
+  void AddSetup(std::uint64_t vector_length);
+  void AddShares();
+  void AddInbox();
+  void AddConfirmation();
+  void AddAnswer();
+
+  SimulatedRound& round_;
+  const std::uint32_t index_;
+  pb::Participant participant_;
+  std::size_t total_ = 0, key_material_ = 0, payload_ = 0;
+};
+
+void DeviceTraffic::AddAdvert() {
+  const secagg::KeyAdvert& advert = round_.adverts()[index_ - 1];
+  auto request = From<pb::AdvertiseKeysRequest>();
+  request.set_cipher_public_key(ToString(advert.cipher_public_key));
+  request.set_mask_public_key(ToString(advert.mask_public_key));
+  request.set_identity_key(ToString(advert.identity_key));
+  request.set_certificate(ToString(advert.certificate));
+  request.set_signature(ToString(advert.signature));
+  Count(request);
+  CountKeys(2 * secagg::kKeySize);
+  Ticket();
+}
+
+void DeviceTraffic::AddSetup(std::uint64_t vector_length) {
+  const secagg::RoundSetup setup = Must(round_.server().Setup(index_));
+  pb::PhaseUpdate update = AwaitPhase();
+  pb::PhaseUpdate::Training& training = *update.mutable_training();
+  training.set_index(setup.index);
+  training.set_members(setup.members);
+  training.set_degree(setup.graph.degree);
+  training.set_threshold(setup.graph.threshold);
+  training.set_survivors_min(setup.survivors_min);
+  training.set_adversary(static_cast<selection::v1::Adversary>(setup.config.adversary));
+  training.set_mask_cipher(static_cast<pb::MaskCipher>(setup.config.cipher));
+  training.set_vector_length(vector_length);
+  training.set_element_bits(setup.config.element_bits);
+  training.set_server_nonce(ToString(setup.server_nonce));
+  training.set_roster_digest(ToString(setup.roster_digest));
+  training.set_identities(ToString(setup.identities));
+  for (const secagg::KeyAdvert& neighbour : setup.neighbours) {
+    training.mutable_neighbour_keys()->append(AsText(neighbour.cipher_public_key)).append(AsText(neighbour.mask_public_key));
+    training.mutable_neighbour_credentials()->append(AsText(neighbour.certificate)).append(AsText(neighbour.signature));
+  }
+  Count(update);
+  CountKeys(training.neighbour_keys().size());
+}
+
+void DeviceTraffic::AddShares() {
+  const secagg::SharedKeys& shared = round_.shared()[index_ - 1];
+  auto request = From<pb::ShareKeysRequest>();
+  request.set_seed_commitment(ToString(shared.seed_commitment));
+  request.set_sealed(ToString(shared.sealed));
+  Count(request);
+  CountKeys(shared.seed_commitment.size() + shared.sealed.size());
+  Ticket();
+}
+
+void DeviceTraffic::AddInbox() {
+  const secagg::Inbox& inbox = round_.inbox(index_);
+  pb::PhaseUpdate update = AwaitPhase();
+  update.mutable_collecting()->set_senders(ToString(inbox.senders));
+  update.mutable_collecting()->set_sealed(ToString(inbox.sealed));
+  Count(update);
+  CountKeys(inbox.sealed.size());
+}
+
+void DeviceTraffic::AddUpload(std::uint64_t vector_length) {
+  Words words(vector_length);
+  FillUpdate(index_, words);
+  std::string packed(secagg::PackedSize(words.size(), ConfigOf(round_.options()).element_bits), '\0');
+  secagg::Pack(words, ConfigOf(round_.options()).element_bits, std::as_writable_bytes(std::span(packed)));
+  pb::UploadState state;
+  state.set_size(packed.size());
+  Count(From<pb::GetUploadRequest>());
+  Count(state);
+  pb::UploadUpdateRequest header;
+  *header.mutable_header()->mutable_participant() = participant_;
+  header.mutable_header()->set_size(packed.size());
+  header.mutable_header()->set_sha256(std::string(32, 's'));
+  Count(header);
+  for (std::size_t begin = 0; begin < packed.size(); begin += kChunk) {
+    pb::UploadUpdateRequest part;
+    part.set_chunk(packed.substr(begin, kChunk));
+    payload_ += part.chunk().size();
+    Count(part);
+  }
+  state.set_received(packed.size());
+  state.set_complete(true);
+  Count(state);
+}
+
+void DeviceTraffic::AddConfirmation() {
+  pb::PhaseUpdate update = AwaitPhase();
+  update.mutable_confirming()->set_survivors(ToString(Must(round_.server().SurvivorBitmap())));
+  Count(update);
+  auto request = From<pb::ConfirmRequest>();
+  request.set_signature(ToString(round_.confirmations()[index_ - 1].signature));
+  Count(request);
+  Ticket();
+}
+
+void DeviceTraffic::AddAnswer() {
+  const secagg::UnmaskRequest asked = Must(round_.server().Request(index_));
+  pb::PhaseUpdate update = AwaitPhase();
+  update.mutable_unmasking()->set_survivors(ToString(asked.survivors));
+  update.mutable_unmasking()->set_signers(ToString(asked.signers));
+  update.mutable_unmasking()->set_signatures(ToString(asked.signatures));
+  Count(update);
+  const secagg::UnmaskAnswer& answer = round_.answers()[index_ - 1];
+  auto request = From<pb::UnmaskRequest>();
+  request.set_survivors_digest(ToString(answer.survivors_digest));
+  request.set_held(ToString(answer.held));
+  request.set_shares(ToString(answer.shares));
+  Count(request);
+  CountKeys(answer.shares.size());
+  Ticket();
+}
+
+// The messages do not depend on the vectors but for the upload, which is added apart, so the members have short ones.
+std::unique_ptr<SimulatedRound> PlayRound(RoundOptions options) {
+  options.vector_length = 8;
+  auto round = std::make_unique<SimulatedRound>(options);
+  round->Advertise();
+  round->Share();
+  round->Upload([](std::uint32_t) { return true; });
+  if (options.adversary == secagg::Adversary::kActive) round->Confirm();
+  round->Answer();
+  return round;
+}
+
+DeviceTraffic TrafficOf(SimulatedRound& round, std::uint64_t vector_length) {
+  DeviceTraffic traffic(round, round.options().members);
+  traffic.AddProtocol(vector_length);
+  traffic.AddUpload(vector_length);
+  return traffic;
+}
+
+double Ratio(std::size_t part, std::size_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
+
+void AddThousandRows(const BenchSize& size, secagg::Adversary adversary, json& rows) {
+  RoundOptions options{.members = 1000, .graph = {100, 73}, .survivors_min = 900, .adversary = adversary};
+  if (size.small) options = {.members = 12, .graph = {11, 8}, .survivors_min = 11, .adversary = adversary};
+  const bool active = adversary == secagg::Adversary::kActive;
+  const std::string variant = active ? "active" : "semi_honest";
+  const auto round = PlayRound(options);
+  for (const auto& [vector_length, name, bar] :
+       {std::tuple{std::uint64_t{1'000'000}, "1M", 1.01}, std::tuple{std::uint64_t{100'000}, "100k", 1.10}}) {
+    const DeviceTraffic traffic = TrafficOf(*round, vector_length);
+    const std::string suffix = std::string("_") + name + "_" + variant;
+    if (vector_length == 1'000'000) {
+      rows.push_back(RowAtMost(size, "key_material_for_each_neighbour_" + variant,
+                               Ratio(traffic.key_material(), options.graph.degree), "B", 280));
+    }
+    const std::size_t exact = (vector_length * ConfigOf(options).element_bits + 7) / 8;
+    rows.push_back(RowAtMost(size, "payload_over_exact" + suffix, Ratio(traffic.payload(), exact), "", 1));
+    rows.push_back(Row("traffic" + suffix, static_cast<double>(traffic.total()), "B"));
+    const double ratio = Ratio(traffic.total(), traffic.payload());
+    // The bars are those of the semi-honest variant: signatures and the list of identities come on top in the active one.
+    rows.push_back(active ? Row("traffic_over_payload" + suffix, ratio, "")
+                          : RowAtMost(size, "traffic_over_payload" + suffix, ratio, "", bar));
+  }
+}
+
+// The setting that Bonawitz et al. 2017 name in their abstract, with a factor of 1.73: 2^20 inputs of 16 bits, 2^10 members.
+void AddPlainRow(const BenchSize& size, json& rows) {
+  const secagg::Assumptions assumptions{
+      .adversary = secagg::Adversary::kSemiHonest, .corrupt_fraction = 0.1, .dropout_fraction = 0.1};
+  RoundOptions options{.members = 1024};
+  if (size.small) options.members = 12;
+  options.graph = Must(secagg::DeriveParameters(options.members, assumptions));
+  options.survivors_min = options.members - TolerableDropouts(options.members, assumptions);
+  const auto round = PlayRound(options);
+  constexpr std::size_t kInputs = 1 << 20;
+  rows.push_back(Row("degree_of_1024_members", options.graph.degree, ""));
+  rows.push_back(RowAtMost(size, "traffic_over_plain_1024_members_2^20",
+                           Ratio(TrafficOf(*round, kInputs).total(), kInputs * kInputBits / 8), "", 1.66));
+}
+
+}  // namespace
+
+json TrafficSection(const BenchSize& size) {
+  json rows = json::array();
+  AddThousandRows(size, secagg::Adversary::kSemiHonest, rows);
+  AddPlainRow(size, rows);
+  AddThousandRows(size, secagg::Adversary::kActive, rows);
+  return rows;
+}
+
+}  // namespace edgefleet::load_tests
