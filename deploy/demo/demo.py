@@ -41,6 +41,7 @@ EPOCHS = 3
 LEARNING_RATE = 0.05
 CLIP_NORM = 3.0
 NOISE_MULTIPLIER = 0.05
+VALUE_BITS = 14  # of a clipped coordinate, before the cohort's size is added
 
 
 class Progress:
@@ -85,6 +86,7 @@ class Demo:
                 self.train()
                 self.await_update()
                 self.evaluate()
+                self.verify()
                 self.figures["seconds"] = round(time.monotonic() - started, 1)
                 print_table(self.figures)
                 self.print_next_steps()
@@ -117,7 +119,7 @@ class Demo:
             BIN / "edgefleet-fleetsim", "--devices", self.arguments.devices, "--state-dir", self.folder / "devices",
             "--origin", self.cluster.origin_url, "--fleet", self.cluster.address("selector"),
             "--trust-key", self.cluster.trust_key, "--model", MODEL, "--sharding", self.arguments.sharding,
-            "--dropout", DROPOUT, "--seed", self.arguments.seed, "--status-file", self.status_file], self.folder / "fleet.log")
+            "--dropout", DROPOUT, "--enrolment-authority", self.cluster.authority_key, "--seed", self.arguments.seed, "--status-file", self.status_file], self.folder / "fleet.log")
         self.fleet.start()
         totals = self.await_version(1, step)
         self.figures["first_install"] = totals
@@ -139,18 +141,19 @@ class Demo:
         return wait_until(all_there, INSTALL_SECONDS_MAX, f"version {version} on every device", poll_seconds=0.5)
 
     def train(self):
-        step = Progress(f"{self.arguments.rounds} federated rounds of about {COHORT} devices, {DROPOUT:.0%} dropping out after "
-                        "sharing keys, secure aggregation, noise")
+        step = Progress(f"{self.arguments.rounds} federated rounds of about {COHORT} enrolled devices, {DROPOUT:.0%} dropping out "
+                        "after sharing keys, secure aggregation against an active adversary, noise")
         task = self.cluster.cli_json(
             "task", "create", "--model", MODEL, "--rounds", self.arguments.rounds, "--move-alias", "--cohort", COHORT,
             "--over-provision", OVER_PROVISION, "--min-participants", 13, "--stratify-by", "class,region", "--epochs", EPOCHS,
             "--batch-size", 10, "--learning-rate", LEARNING_RATE, "--clip-norm", CLIP_NORM, "--noise", self.arguments.noise,
             "--delta", 1e-5, "--seed", self.arguments.seed, "--pool-min", int(self.arguments.devices * 0.6),
-            "--training-timeout", 60, "--collecting-timeout", 30)
+            "--training-timeout", 60, "--collecting-timeout", 30, "--adversary", "active", "--value-bits", VALUE_BITS)
         self.task_id = task["task_id"]
         run(self.cluster.cli("task", "watch", self.task_id))
         self.figures["task"] = self.cluster.cli_json("task", "show", self.task_id)
         self.figures["rounds"] = self.cluster.cli_json("task", "rounds", self.task_id)["rounds"]
+        self.figures["fp32_update_bytes"] = 4 * int(self.cluster.cli_json("model", "show", f"{MODEL}@1")["parameter_count"])
         step.done("done")
 
     def await_update(self):
@@ -175,6 +178,20 @@ class Demo:
                 result = self.cluster.cli_json("model", "eval", file, self.folder / "data/test.npz")
                 self.figures[f"v{version}_{variant}"] = {"accuracy": result["accuracy"], "bytes": file.stat().st_size}
         step.done("measured")
+
+    def verify(self):
+        step = Progress("the last round's transcript, replayed: did the server follow the protocol?")
+        committed = [r for r in self.figures["rounds"] if r["phase"] == "COMMITTED"]
+        transcript = self.folder / "round.jsonl"
+        subprocess.run(self.cluster.cli("task", "transcript", committed[-1]["round_id"], "--out", transcript), check=True,
+                       stdout=subprocess.DEVNULL)
+        done = subprocess.run(self.cluster.cli("secagg", "verify", transcript, "--key", self.cluster.transcript_key,
+                                               "--enrolment-key", f"{self.cluster.authority_key}.pub"),
+                              capture_output=True, text=True, check=False)
+        self.figures["transcript"] = {"bytes": transcript.stat().st_size, "verified": done.returncode == 0}
+        if done.returncode != 0:
+            print(done.stdout + done.stderr, file=sys.stderr)
+        step.done("verified" if done.returncode == 0 else "REFUSED")
 
     def print_next_steps(self):
         metrics = self.cluster.address("aggregator", "metrics")
@@ -203,6 +220,8 @@ def print_table(figures):
     committed = [r for r in figures["rounds"] if r["phase"] == "COMMITTED"]
     fp32, int8 = final_figures(figures)
     fleet = figures["fleet"]
+    last = committed[-1]
+    update_bytes = last["update_bytes"] / last["uploaded"]
     per_delta = fleet["bytes_by_delta"] / max(1, fleet["installs_by_delta"])
     rows = [
         ("test accuracy, before", f"fp32 {figures['v1_fp32']['accuracy']:.2%}   int8 {figures['v1_int8']['accuracy']:.2%}"),
@@ -214,6 +233,12 @@ def print_table(figures):
         ("rounds", f"{len(committed)} committed, {len(figures['rounds']) - len(committed)} failed"),
         ("updates in the sums", f"{sum(r['uploaded'] for r in committed)} by secure aggregation, "
                                 f"{megabytes(sum(r['update_bytes'] for r in committed))}"),
+        ("secure aggregation", f"{last['adversary'].lower().replace('_', '-')} adversary, degree k = {last['degree']}, "
+                               f"threshold t = {last['threshold']}, {last['element_bits']} bits an element"),
+        ("bytes of an update", f"{update_bytes:,.0f} masked, {update_bytes / figures['fp32_update_bytes']:.1%} of fp32's "
+                               f"{figures['fp32_update_bytes']:,}"),
+        ("transcript", f"{figures['transcript']['bytes']:,} B, " +
+                       ("verified" if figures["transcript"]["verified"] else "REFUSED by edgefleet secagg verify")),
         ("dropouts recovered", f"{sum(r['dropouts_recovered'] for r in committed)} members had shared keys and were not in the sum: "
                                f"{fleet['dropouts_injected']} dropped out, the others came after the {COHORT} wanted"),
         ("privacy spent", f"epsilon {figures['task']['epsilon_spent']:.4g} at delta {figures['task']['spec']['privacy']['delta']:g} "
@@ -245,6 +270,9 @@ def check(figures):
         "int8 within 1.0 point of fp32": fp32["accuracy"] - int8["accuracy"] <= 0.010,
         "int8 file at most 27 % of fp32": int8["bytes"] <= 0.27 * fp32["bytes"],
         "at least ten committed rounds": committed >= 10,
+        "every round against an active adversary": all(r["adversary"] == "ACTIVE" for r in figures["rounds"]
+                                                       if r["phase"] == "COMMITTED"),
+        "a transcript that verifies": figures["transcript"]["verified"],
         "every device on the new version": fleet["devices_by_version"] == {final: figures["devices"]},
         "the new version moved by delta": fleet["installs_by_delta"] >= figures["devices"],
     }

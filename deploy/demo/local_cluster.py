@@ -132,18 +132,24 @@ class Redis:
 class LocalCluster:
     """`cluster=False`: one edgefleetd with every role. `cluster=True`: one process a role, PostgreSQL and Redis."""
 
-    def __init__(self, folder, cluster, bin_dir=None, config=""):
+    def __init__(self, folder, cluster, bin_dir=None, config=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cluster = cluster
         self.bin = pathlib.Path(bin_dir or ROOT / "build/release/bin")
         self.stores = []
         self.addresses = {}  # role -> {"grpc", "http", "metrics"}
+        # An authority of its own enrols devices, for rounds that withstand an active adversary.
+        self.authority_key = self.folder / "authority.key"
+        config = dict(config or {})
+        config["aggregator"] = {**config.get("aggregator", {}), "enrolment_keys": [f"{self.authority_key}.pub"]}
         self.config = self.folder / "edgefleetd.yaml"
-        self.config.write_text(config or "{}\n")
+        self.config.write_text(json.dumps(config) + "\n")  # JSON is YAML
         self.processes = {}
 
     def start(self):
+        subprocess.run([str(self.bin / "edgefleet"), "device", "authority", "--out", str(self.authority_key)], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if self.cluster:
             self._start_stores()
         for role, process in self._make_processes().items():
@@ -206,6 +212,10 @@ class LocalCluster:
     @property
     def trust_key(self):
         return self.folder / ("registry" if self.cluster else "all") / "keys" / "manifest.pub"
+
+    @property
+    def transcript_key(self):
+        return self.folder / ("aggregator" if self.cluster else "all") / "keys" / "transcript.pub"
 
     def cli(self, *arguments):
         """The command line of `edgefleet` with this cluster's addresses."""

@@ -19,7 +19,7 @@ STEP_SECONDS_MAX = 240
 
 class EndToEnd(unittest.TestCase):
     cluster_mode = False
-    config = "{selector: {waiting_retry_ms: 200, idle_retry_ms: 500, presence_lifetime_ms: 20000}}\n"
+    config = {"selector": {"waiting_retry_ms": 200, "idle_retry_ms": 500, "presence_lifetime_ms": 20000}}
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="edgefleet-e2e-"))
@@ -50,14 +50,14 @@ class EndToEnd(unittest.TestCase):
         return self.cluster.cli_json("model", "publish", MODEL, data / "fashion_cnn.onnx", "--calibration",
                                      data / "calibration.npz", "--evaluation", data / "holdout.npz", "--alias", "stable", *more)
 
-    def start_fleet(self, devices=DEVICES, dropout=0.0):
+    def start_fleet(self, devices=DEVICES, dropout=0.0, *more):
         self.devices = devices
         self.status_file = self.folder / "fleet.json"
         self.fleet = Process("fleetsim", [
             BIN / "edgefleet-fleetsim", "--devices", devices, "--state-dir", self.folder / "devices", "--origin",
             self.cluster.origin_url, "--fleet", self.cluster.address("selector"), "--trust-key", self.cluster.trust_key, "--model",
-            MODEL, "--dropout", dropout, "--status-file", self.status_file, "--update-interval-ms", 500],
-            self.folder / "fleet.log")
+            MODEL, "--dropout", dropout, "--enrolment-authority", self.cluster.authority_key, "--status-file", self.status_file,
+            "--update-interval-ms", 500, *more], self.folder / "fleet.log")
         self.fleet.start()
         self.await_version(1)
 

@@ -32,6 +32,27 @@ class MainJob(EndToEnd):
         self.assertEqual(self.fleet.stop(), 0)
         self.assertEqual(self.cluster.stop(), {"all": 0})
 
+    def test_rounds_against_an_active_adversary(self):
+        self.publish()
+        self.start_fleet(12, 0.1, "--dropout-after", "upload")
+        task = self.await_end(self.create_task(3, "--adversary", "active", "--dropout", "0.2", "--value-bits", "14"))
+        self.assertEqual(task["state"], "DONE", task["detail"])
+        committed = [r for r in self.rounds(task["task_id"]) if r["phase"] == "COMMITTED"]
+        self.assertEqual(len(committed), 3)
+        for r in committed:
+            self.assertEqual(r["adversary"], "ACTIVE")
+            self.assertGreater(2 * r["threshold"], r["degree"])
+            self.assertLess(r["element_bits"], 20)
+        self.await_version(task["current_version"])
+        transcript = self.folder / "round.jsonl"
+        subprocess.run(self.cluster.cli("task", "transcript", committed[-1]["round_id"], "--out", transcript), check=True,
+                       stdout=subprocess.DEVNULL)
+        verify = self.cluster.cli("secagg", "verify", transcript, "--key", self.cluster.transcript_key, "--enrolment-key",
+                                  f"{self.cluster.authority_key}.pub")
+        done = subprocess.run(verify, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(self.fleet.stop(), 0)
+
     def fails(self, *arguments):
         done = subprocess.run(self.cluster.cli("--json", *arguments), capture_output=True, text=True, check=False)
         self.assertNotEqual(done.returncode, 0, done.stdout)
