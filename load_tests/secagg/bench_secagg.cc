@@ -17,10 +17,8 @@ struct NamedSection {
   Section run;
 };
 constexpr NamedSection kSections[] = {
-    {"mask", MaskSection},
-    {"client", ClientSection},
-    {"traffic", TrafficSection},
-    {"unmask", UnmaskSection},
+    {"mask", MaskSection},     {"client", ClientSection},     {"traffic", TrafficSection},
+    {"unmask", UnmaskSection}, {"sessions", SessionsSection},
 };
 
 void Print(const char* section, nlohmann::json row, bool as_json) {
