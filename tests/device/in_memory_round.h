@@ -26,6 +26,7 @@ struct InMemoryRoundOptions {
   std::uint32_t threshold = 2;
   std::uint32_t survivors_min = 2;
   std::vector<crypto::Ed25519PublicKey> authorities;  // active rounds
+  bool patient = false;                               // waits for all also in CONFIRMING and UNMASKING
 };
 
 // What a device has sent, by the name of the call.
@@ -33,7 +34,7 @@ using Sent = std::map<std::string, int>;
 
 class InMemoryRound {
  public:
-  // Moves on when all expected devices have done a step or left; from CONFIRMING on as soon as it can.
+  // Moves on when all expected devices have done a step or left; from CONFIRMING on as soon as it can, unless it is patient.
   explicit InMemoryRound(InMemoryRoundOptions options)
       : options_(std::move(options)),
         server_(secagg::Server::Create({.config = {.round_id = options_.round_id,
@@ -74,6 +75,8 @@ class InMemoryRound {
     return std::all_of(members_.begin(), members_.end(), [&](const auto& m) { return m.second.*done || m.second.left; });
   }
 
+  bool Enough(bool can) const { return can && !options_.patient; }
+
   void Advance() {
     if (phase_ == Phase::kSelecting && members_.size() >= options_.expected) {
       const auto degree = static_cast<std::uint32_t>(members_.size() - 1);
@@ -83,9 +86,9 @@ class InMemoryRound {
     }
     if (phase_ == Phase::kCollecting && AllHave(&Member::uploaded)) {
       Enter(server_.CloseUploads(), options_.adversary == secagg::Adversary::kActive ? Phase::kConfirming : Phase::kUnmasking);
-    } else if (phase_ == Phase::kConfirming && (server_.CanCloseConfirmations() || AllHave(&Member::confirmed))) {
+    } else if (phase_ == Phase::kConfirming && (Enough(server_.CanCloseConfirmations()) || AllHave(&Member::confirmed))) {
       Enter(server_.CloseConfirmations(), Phase::kUnmasking);
-    } else if (phase_ == Phase::kUnmasking && (server_.CanUnmask() || AllHave(&Member::answered))) {
+    } else if (phase_ == Phase::kUnmasking && (Enough(server_.CanUnmask()) || AllHave(&Member::answered))) {
       Enter(server_.Unmask(sum_, nullptr), Phase::kCommitted);
     }
     changed_.notify_all();

@@ -56,16 +56,20 @@ inline secagg::DeviceIdentity EnrolledIdentity() {
 
 // kDevices devices and their round. What a test does not set is honest and ordinary.
 struct Participants {
-  explicit Participants(secagg::Adversary kind, const secagg::Encoding& with = TestEncoding())
+  explicit Participants(secagg::Adversary kind, const secagg::Encoding& with = TestEncoding(),
+                        const std::string& round_id = "round-1", bool patient = false)
       : adversary(kind), encoding(with), assignment(MakeAssignment(kind, with)) {
+    assignment.round_id = round_id;
     policy.authorities = {Authority().public_key()};
     round = std::make_unique<InMemoryRound>(InMemoryRoundOptions{
+        .round_id = round_id,
         .adversary = kind,
         .shape = secagg::ShapeOf(with, kParameters).value(),
         .expected = kDevices,
         .threshold = 4,
         .survivors_min = 4,
-        .authorities = kind == secagg::Adversary::kActive ? policy.authorities : std::vector<crypto::Ed25519PublicKey>{}});
+        .authorities = kind == secagg::Adversary::kActive ? policy.authorities : std::vector<crypto::Ed25519PublicKey>{},
+        .patient = patient});
   }
 
   struct Device {
