@@ -22,6 +22,11 @@ constexpr Hint kHints[] = {
     {"VERSION_UNKNOWN", "'edgefleet model versions NAME' shows the versions and aliases of a model"},
     {"REPORT_MISSING", "'edgefleet model show NAME@VERSION' shows how far the version has got"},
     {"TASK_UNKNOWN", "'edgefleet task list' shows the tasks"},
+    {"TRANSCRIPT_UNKNOWN",
+     "'edgefleet task rounds TASK --json' shows rounds' ids; with several aggregators ask the one that ran it, by "
+     "--aggregator"},
+    {"NO_ENROLMENT_KEYS",
+     "name an authority's public key in the aggregator's aggregator.enrolment_keys; see 'edgefleet device authority'"},
     {"VERSION_NOT_READY", "'edgefleet model show NAME@VERSION' shows its state; wait until it is READY"},
     {"VERSION_REFUSED", "'edgefleet model report NAME@VERSION' tells what was measured; see --max-accuracy-drop"},
     {"UPLOAD_UNKNOWN", "the upload has expired; run the same command again to start a new one"},
