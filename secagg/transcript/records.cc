@@ -329,8 +329,9 @@ Result<LineParts> SplitLine(std::string_view line, const Position& position) {
     return Invalid("it does not follow the record before it: a record was dropped, repeated, moved or altered");
   }
   parts.hash = crypto::Sha256(AsBytes(parts.hashed_text));
-  const auto signature = HexDecode(line.substr(line.size() - kEnd.size() - kSignatureDigits, kSignatureDigits));
-  if (!signature) return Invalid("its signature is not hexadecimal");
+  const std::string_view digits = line.substr(line.size() - kEnd.size() - kSignatureDigits, kSignatureDigits);
+  const auto signature = HexDecode(digits);
+  if (!signature || HexEncode(*signature) != digits) return Invalid("its signature is not lower-case hexadecimal");
   parts.signature = *signature;
   return parts;
 }

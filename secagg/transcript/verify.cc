@@ -11,6 +11,7 @@
 #include "secagg/parameters.h"
 #include "secagg/server.h"
 #include "secagg/server_states.h"
+#include "secagg/session.h"
 #include "secagg/transcript/records.h"
 
 namespace edgefleet::secagg {
@@ -129,7 +130,12 @@ Status Replay::Apply(const UploadsRecord& record) {
     if (TestBit(record.survivors, member - 1)) EF_RETURN_IF_ERROR(state_->AddUpload(member));
   }
   EF_RETURN_IF_ERROR(Enter(state_->CloseUploads()));
+  if (ledger().active()) {
+    const Graph graph(GraphSeed(ledger().session), summary.members, summary.graph.degree);
+    EF_RETURN_IF_ERROR(CheckConnected(graph, record.survivors, options_.corrupt_fraction));
+  }
   summary.survivors = static_cast<std::uint32_t>(ledger().survivors.size());
+  summary.dropouts = summary.members - summary.survivors;
   return OkStatus();
 }
 

@@ -3,9 +3,10 @@
 //
 // Checked: the chain of hashes and the signature of every record; that each member's keys are well-formed, used once and, in
 // the active variant, signed by an enrolled identity; that roster digest, session id and neighbour graph follow from them; that
-// k and t are private under the verifier's own assumptions with all the dropouts that survivors_min allows; that sharers,
-// survivors, confirmations and answers are what the protocol makes of one another, with t holders of every secret that was
-// needed. The states of secagg/server_states.h do it, so the rules are those that the aggregator runs.
+// k and t are private under the verifier's own assumptions with all the dropouts that survivors_min allows; that dropouts lie
+// no closer together than chance explains (active variant); that sharers, survivors, confirmations and answers are what the
+// protocol makes of one another, with t holders of every secret that was needed. The states of secagg/server_states.h do it, so
+// the rules are those that the aggregator runs.
 //
 // It cannot tell what a member did that the file does not name, whether the aggregator kept other transcripts under the same
 // key, or, in the semi-honest variant, whether the members exist.
@@ -41,6 +42,7 @@ struct TranscriptSummary {
   std::uint32_t survivors_min = 0;
   std::uint32_t sharers = 0;
   std::uint32_t survivors = 0;
+  std::uint32_t dropouts = 0;  // members that are not survivors
   std::uint32_t confirmations = 0;
   std::uint32_t answers = 0;
   std::vector<Blame> blames;       // complaints first

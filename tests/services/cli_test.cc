@@ -94,6 +94,7 @@ TEST(Cli, HelpHasExamplesForEveryCommand) {
                                                                                        {"task", "transcript"},
                                                                                        {"device", "list"},
                                                                                        {"secagg", "params"},
+                                                                                       {"secagg", "verify"},
                                                                                        {"device", "authority"},
                                                                                        {"device", "enroll"},
                                                                                        {"version"}}) {
