@@ -1,14 +1,9 @@
 // The mask engine and the packing of elements: rates, and how they compare with the bare key stream and with OpenSSL.
-#include <openssl/evp.h>
-
-#include <array>
-#include <memory>
 #include <thread>
 
 #include "base/random.h"
+#include "load_tests/secagg/calibration.h"
 #include "load_tests/secagg/section.h"
-#include "secagg/mask/engine.h"
-#include "secagg/mask/kernel.h"
 #include "secagg/mask/mask.h"
 #include "secagg/packing.h"
 
@@ -38,65 +33,32 @@ double GigabytesPerSecond(std::size_t bytes, double seconds) { return static_cas
 
 std::size_t VectorWords(const BenchSize& size) { return size.small ? 20'000 : 1 << 20; }
 
-// `bytes` of OpenSSL's counter mode, in a buffer that stays in the cache.
-class OpenSslStream {
- public:
-  explicit OpenSslStream(MaskCipher cipher) : context_(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free) {
-    const std::array<unsigned char, 32> key{1};
-    const std::array<unsigned char, 16> counter{};
-    EVP_EncryptInit_ex(context_.get(), cipher == MaskCipher::kAes256Ctr ? EVP_aes_256_ctr() : EVP_aes_128_ctr(), nullptr,
-                       key.data(), counter.data());
-  }
-  void Run(std::size_t bytes) {
-    for (std::size_t done = 0; done < bytes; done += buffer_.size()) {
-      int written = 0;
-      EVP_EncryptUpdate(context_.get(), buffer_.data(), &written, buffer_.data(), static_cast<int>(buffer_.size()));
-    }
-  }
-
- private:
-  const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context_;
-  std::vector<unsigned char> buffer_ = std::vector<unsigned char>(16 * 1024);
-};
-
-#ifdef __x86_64__
 // The fused pass over a whole vector, with its cache blocks, against the same kernel's bare key stream.
 void AddFusedRows(const BenchSize& size, MaskCipher cipher, const std::string& suffix, json& rows) {
   if (!IsSupported(MaskPath::kVaes512)) return;
   const std::vector<MaskTerm> terms = MakeTerms(8);
   const MaskSet masks(terms, cipher, MaskPath::kVaes512);
-  const auto key_size = cipher == MaskCipher::kAes256Ctr ? secagg::AesKeySize::k256 : secagg::AesKeySize::k128;
-  secagg::AesSchedule schedule;
-  ExpandKeyAesNi(reinterpret_cast<const std::uint8_t*>(terms[0].key.bytes().data()), key_size, &schedule);
-  secagg::KernelScratch scratch;
-  Words words(VectorWords(size)), stream(secagg::kMaskBlockWords);
-  const std::size_t pieces = terms.size() * words.size() / stream.size();
-  const std::vector<double> best = BestSeconds(size, kTurns,
-                                               {[&] {
-                                                  for (std::size_t i = 0; i < pieces; ++i) {
-                                                    MaskVaes512(schedule, key_size, secagg::WordOp::kStore,
-                                                                i * stream.size() / 4, stream.data(), stream.size(), &scratch);
-                                                  }
-                                                },
-                                                [&] { masks.Apply(0, words); }});
-  const double stream_rate = GigabytesPerSecond(pieces * stream.size() * sizeof(std::uint32_t), best[0]);
-  const double fused_rate = GigabytesPerSecond(terms.size() * words.size() * sizeof(std::uint32_t), best[1]);
+  const auto key_stream = BareKeyStream(cipher);
+  Words words(VectorWords(size));
+  const std::size_t bytes = terms.size() * words.size() * sizeof(std::uint32_t);
+  const std::vector<double> best = BestSeconds(size, kTurns, {[&] { key_stream(bytes); }, [&] { masks.Apply(0, words); }});
+  const double stream_rate = GigabytesPerSecond(bytes, best[0]);
+  const double fused_rate = GigabytesPerSecond(bytes, best[1]);
   rows.push_back(Row("vaes_key_stream_" + suffix, stream_rate, "GB/s"));
   rows.push_back(Row("vaes_fused_" + suffix, fused_rate, "GB/s"));
   rows.push_back(RowAtLeast(size, "vaes_fused_share_of_key_stream_" + suffix, fused_rate / stream_rate, "", 0.90));
 }
-#endif
 
 // Masking without VAES against OpenSSL making as much key stream.
 void AddOpenSslRows(const BenchSize& size, MaskCipher cipher, const std::string& suffix, json& rows) {
   const std::vector<MaskTerm> terms = MakeTerms(8);
   const MaskSet portable(terms, cipher, MaskPath::kPortable);
   const MaskSet aes_ni(terms, cipher, IsSupported(MaskPath::kAesNi) ? MaskPath::kAesNi : MaskPath::kPortable);
-  OpenSslStream open_ssl(cipher);
+  const auto open_ssl = OpenSslKeyStream(cipher);
   Words words(VectorWords(size));
   const std::size_t bytes = terms.size() * words.size() * sizeof(std::uint32_t);
-  const std::vector<double> best = BestSeconds(
-      size, kTurns, {[&] { open_ssl.Run(bytes); }, [&] { aes_ni.Apply(0, words); }, [&] { portable.Apply(0, words); }});
+  const std::vector<double> best =
+      BestSeconds(size, kTurns, {[&] { open_ssl(bytes); }, [&] { aes_ni.Apply(0, words); }, [&] { portable.Apply(0, words); }});
   rows.push_back(Row("openssl_key_stream_" + suffix, GigabytesPerSecond(bytes, best[0]), "GB/s"));
   rows.push_back(RowAtMost(size, "no_vaes_time_over_openssl_" + suffix, best[1] / best[0], "", 1.20));
   rows.push_back(Row("portable_time_over_openssl_" + suffix, best[2] / best[0], ""));
@@ -136,9 +98,7 @@ json MaskSection(const BenchSize& size) {
   json rows = json::array();
   for (const auto& [cipher, suffix] :
        {std::pair{MaskCipher::kAes256Ctr, "aes256"}, std::pair{MaskCipher::kAes128Ctr, "aes128"}}) {
-#ifdef __x86_64__
     AddFusedRows(size, cipher, suffix, rows);
-#endif
     AddOpenSslRows(size, cipher, suffix, rows);
     AddManyMasksRows(size, cipher, suffix, rows);
   }
