@@ -1,5 +1,7 @@
+// From phase to phase.
 #include "aggregator/rounds/active_round.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "aggregator/rounds/active_round_plumbing.h"
@@ -9,15 +11,17 @@ namespace {
 
 constexpr Millis kSelectionPoll{250};
 constexpr Millis kSharingMax{60'000};
-constexpr Millis kUnmaskGrace{1'000};
-constexpr Millis kProgressEvery{500};
 constexpr Millis kRegistryMax{600'000};
-constexpr Millis kStoreMax{60'000};
-constexpr Millis kRepost{50};
 // Device messages of a full roster, and the round's own steps.
 constexpr std::size_t kStrandQueueMax = 3 * secagg::kMembersMax;
 
-bool Present(const Member& member) { return !member.left; }
+// The event by which the journal is ahead of the store; none if it is not.
+std::optional<Event> ClosedAlready(Phase stored, Phase closed) {
+  const auto found =
+      std::ranges::find_if(Transitions(), [&](const Transition& t) { return t.source == stored && t.target == closed; });
+  if (found == Transitions().end()) return std::nullopt;
+  return found->event;
+}
 
 }  // namespace
 
@@ -32,30 +36,21 @@ RoundLineage MakeLineage(const Task& task, const Round& round) {
           .delta = noisy ? task.spec.privacy.delta : 0};
 }
 
-std::filesystem::path CandidateFile(const std::filesystem::path& folder, const std::string& round_id) {
-  return folder / (round_id + ".f32");
-}
-
-ActiveRound::ActiveRound(RoundPorts ports, RoundPlan plan, RoundListener& listener)
+ActiveRound::ActiveRound(RoundPorts ports, RoundPlan plan, RoundMemory memory, RoundListener& listener)
     : ports_(std::move(ports)),
       plan_(std::move(plan)),
       listener_(listener),
       round_id_(plan_.record.round_id),
-      vector_length_(plan_.shape.elements),
       strand_(std::make_shared<Strand>(ports_.control, kStrandQueueMax)),
-      record_(plan_.record) {}
+      adding_(std::make_shared<Strand>(ports_.work, kStrandQueueMax)),
+      record_(plan_.record),
+      memory_(std::move(memory)) {}
 
 // --- plumbing ---
 
-void ActiveRound::Post(edgefleet::Task task) {
-  if (strand_->Submit(task).code() != StatusCode::kResourceExhausted) return;
-  ports_.timer.At(ports_.clock.Now() + kRepost, [self = shared_from_this(), task = std::move(task)] { self->Post(task); });
-}
+void ActiveRound::Post(edgefleet::Task task) { Submit(*strand_, std::move(task)); }
 
-void ActiveRound::Work(edgefleet::Task task) {
-  if (ports_.work.Submit(task).code() != StatusCode::kResourceExhausted) return;
-  ports_.timer.At(ports_.clock.Now() + kRepost, [self = shared_from_this(), task = std::move(task)] { self->Work(task); });
-}
+void ActiveRound::Work(edgefleet::Task task) { Submit(ports_.work, std::move(task)); }
 
 void ActiveRound::After(Millis delay, edgefleet::Task task) {
   ports_.timer.At(ports_.clock.Now() + delay, [self = shared_from_this(), task = std::move(task)] { self->Post(task); });
@@ -71,17 +66,26 @@ void ActiveRound::SetDeadline(Millis from_now) {
   });
 }
 
-// --- selecting ---
+// --- the beginning, or where an earlier process stopped ---
 
 void ActiveRound::Start() {
   Post([self = shared_from_this()] {
-    const WallTime deadline = self->record_.started + Millis(self->spec().selecting_ms_max);
-    self->SetDeadline(std::chrono::duration_cast<Millis>(deadline - self->ports_.clock.Now()));
-    self->OpenSelection();
+    if (self->abandoned_) return;
+    const RoundState* state = self->memory_.state.get();
+    if (state == nullptr) {
+      const WallTime deadline = self->record_.started + Millis(self->spec().selecting_ms_max);
+      self->SetDeadline(std::chrono::duration_cast<Millis>(deadline - self->ports_.clock.Now()));
+      return self->OpenSelection();
+    }
+    state->Fill(self->record_);
+    const auto closed = ClosedAlready(self->record_.phase, state->phase());
+    if (closed) return self->StartMove(*closed);
+    self->EnterPhase();
   });
 }
 
 void ActiveRound::OpenSelection() {
+  const secagg::Encoding& encoding = plan_.encoding;
   SelectionRequest request{.request_id = "select-" + round_id_,
                            .task_id = record_.task_id,
                            .round_id = round_id_,
@@ -97,7 +101,12 @@ void ActiveRound::OpenSelection() {
                                     .proximal_mu = spec().proximal_mu,
                                     .example_count_max = spec().example_count_max,
                                     .clip_norm = spec().privacy.clip_norm,
-                                    .value_bits = plan_.encoding.value_bits},
+                                    .adversary = record_.adversary,
+                                    .participants_max = encoding.participants_max,
+                                    .value_bits = encoding.value_bits,
+                                    .keep_fraction = encoding.keep_fraction,
+                                    .rotate = encoding.rotate,
+                                    .encoding_seed = ToBytes(encoding.seed)},
                            .deadline = deadline_};
   request.cohort.seed = RoundSeed(spec().cohort.seed, record_.number);
   Call<bool>(
@@ -113,7 +122,7 @@ void ActiveRound::OpenSelection() {
 }
 
 void ActiveRound::PollSelection() {
-  if (Over(Phase::kSelecting) || members_) return;
+  if (Over(Phase::kSelecting) || memory_.state) return;
   Call<Selection>([this] { return ports_.cohorts.GetSelection(round_id_); }, deadline_,
                   [this](Result<Selection> selection) {
                     auto again = [self = shared_from_this()] { self->PollSelection(); };
@@ -134,167 +143,94 @@ void ActiveRound::PollSelection() {
 }
 
 void ActiveRound::OnSelected(const Selection& selection) {
-  auto members = Members::Create(selection.devices, AssignedMax(spec()));
-  if (!members) return Fail(failure::kSelectorRejected, members.error().message());
-  auto server = secagg::Server::Create(
-      {.round_id = round_id_, .vector_length = vector_length_, .members_max = std::max(AssignedMax(spec()), 2U)});
-  if (!server) return Fail(failure::kAggregationFailed, server.error().ToString());
-  members_ = std::move(*members);
-  server_ = std::make_shared<secagg::Server>(std::move(*server));
-  record_.assigned = static_cast<std::uint32_t>(members_->size());
+  const DevicesAssigned assigned{selection.devices};
+  auto state = RoundState::Create(memory_.started, assigned);
+  if (!state) {
+    const bool theirs = state.error().reason() == "BAD_SELECTION";
+    return Fail(theirs ? failure::kSelectorRejected : failure::kAggregationFailed, state.error().ToString());
+  }
+  memory_.journal->Remember(assigned);
+  memory_.state = std::make_unique<RoundState>(std::move(*state));
+  memory_.state->Fill(record_);
   ports_.logger.Info("round selected", {{"round_id", round_id_}, {"devices", record_.assigned}});
   CheckProgress(/*deadline=*/false);
 }
 
-// --- when a phase ends ---
-
-void ActiveRound::CheckProgress(bool deadline) {
-  if (moving_ || failing_ || abandoned_) return;
-  switch (record_.phase) {
-    case Phase::kSelecting:
-      CheckSelecting(deadline);
-      break;
-    case Phase::kTraining:
-      CheckTraining(deadline);
-      break;
-    case Phase::kCollecting:
-      CheckCollecting(deadline);
-      break;
-    case Phase::kUnmasking:
-      CheckUnmasking(deadline);
-      break;
-    default:
-      return;  // the gateways' calls end these phases
-  }
-  TellProgress();
-}
-
-// What changes while one telling waits is told with it; the end of a phase is told by OnPhase.
-void ActiveRound::TellProgress() {
-  if (telling_ || closed_ || StepsTaken(record_) == steps_told_) return;
-  telling_ = true;
-  After(kProgressEvery, [self = shared_from_this()] {
-    self->telling_ = false;
-    if (self->moving_ || self->failing_ || self->closed_ || StepsTaken(self->record_) == self->steps_told_) return;
-    self->steps_told_ = StepsTaken(self->record_);
-    self->listener_.OnProgress(self->record_);
-  });
-}
-
-void ActiveRound::CheckSelecting(bool deadline) {
-  if (!members_) {
-    if (!deadline) return;
-    if (gateway_error_) return Fail(failure::kSelectorUnavailable, gateway_error_->ToString());
-    return Fail(failure::kSelectionFailed, "the selector found no cohort up to the deadline");
-  }
-  const std::uint32_t present = members_->Count([](const Member& m) { return Present(m) && m.index != 0; });
-  const std::uint32_t pending = deadline ? 0 : members_->Count([](const Member& m) { return Present(m) && m.index == 0; });
-  record_.advertised = server_->member_count();
-  const std::uint32_t needed = MembersNeeded(spec(), record_.advertised);
-  if (present + pending < needed) {
-    return Fail(failure::kTooFewAdvertised,
-                std::to_string(present) + " devices sent keys and stayed, " + std::to_string(needed) + " are needed");
-  }
-  if (pending > 0) return;
-  Status closed = server_->CloseRoster(secagg::SafeThreshold(record_.advertised, spec().participants_min));
-  if (!closed.ok()) return Fail(failure::kTooFewAdvertised, closed.ToString());
-  Move(Event::kRosterComplete);
-}
-
-void ActiveRound::CheckTraining(bool deadline) {
-  const std::uint32_t pending =
-      deadline ? 0 : members_->Count([](const Member& m) { return Present(m) && m.index != 0 && !m.shares; });
-  record_.shared = server_->shared_count();
-  const std::uint32_t needed = MembersNeeded(spec(), record_.advertised);
-  if (record_.shared + pending < needed) {
-    return Fail(failure::kTooFewShared,
-                std::to_string(record_.shared) + " devices sent shares, " + std::to_string(needed) + " are needed");
-  }
-  if (pending > 0) return;
-  Status closed = server_->CloseSharing();
-  if (!closed.ok()) return Fail(failure::kTooFewShared, closed.ToString());
-  Move(Event::kKeysShared, [this] { return OpenSum(); });
-}
-
-void ActiveRound::CheckCollecting(bool deadline) {
-  collection_over_ = collection_over_ || deadline;
-  if (adding_ > 0) return;
-  deadline = collection_over_;
-  const std::uint32_t pending =
-      deadline ? 0 : members_->Count([](const Member& m) { return Present(m) && m.shares && !m.uploaded; });
-  const std::uint32_t needed = MembersNeeded(spec(), record_.advertised);
-  if (record_.uploaded + pending < needed) {
-    return Fail(failure::kTooFewUpdates,
-                std::to_string(record_.uploaded) + " updates arrived, " + std::to_string(needed) + " are needed");
-  }
-  if (pending > 0 && record_.uploaded < std::max(spec().cohort.cohort_size, needed)) return;
-  Status closed = server_->CloseUploads();
-  if (!closed.ok()) return Fail(failure::kTooFewUpdates, closed.ToString());
-  record_.dropouts_recovered = record_.shared - record_.uploaded;
-  const std::uint32_t sequence = plan_.task.rounds_charged + 1;
-  const LedgerEntry entry{.round_id = round_id_,
-                          .sequence = sequence,
-                          .participants = record_.uploaded,
-                          .noise_multiplier = spec().privacy.noise_multiplier,
-                          .clip_norm = spec().privacy.clip_norm,
-                          .delta = spec().privacy.delta,
-                          .epsilon_spent = EpsilonAfter(spec().privacy, sequence),
-                          .charged = ports_.clock.Now()};
-  record_.epsilon_spent = entry.epsilon_spent;
-  Move(Event::kUpdatesCollected, [this, entry]() -> Status {
-    auto charged = ports_.store.ChargePrivacy(plan_.lease, entry);
-    return charged ? OkStatus() : charged.error();
-  });
-}
-
-void ActiveRound::CheckUnmasking(bool deadline) {
-  const std::uint32_t pending =
-      deadline ? 0 : members_->Count([](const Member& m) { return Present(m) && m.uploaded && !m.answer; });
-  record_.unmasked = members_->Count([](const Member& m) { return m.answer.has_value(); });
-  if (record_.unmasked + pending < server_->threshold()) {
-    return Fail(failure::kTooFewUnmasked, std::to_string(record_.unmasked) + " survivors revealed their shares, " +
-                                              std::to_string(server_->threshold()) + " are needed");
-  }
-  if (pending == 0) return Move(Event::kSharesRevealed);
-  if (!server_->CanUnmask() || grace_running_) return;
-  grace_running_ = true;
-  After(kUnmaskGrace, [self = shared_from_this()] {
-    if (!self->Over(Phase::kUnmasking)) self->CheckProgress(/*deadline=*/true);
-  });
-}
-
 // --- from phase to phase ---
 
-void ActiveRound::Move(Event event, std::function<Status()> before) {
-  Round target = record_;
-  target.phase = *Next(record_.phase, event);
-  if (IsFinal(target.phase)) target.ended = ports_.clock.Now();
-  moving_ = true;
-  TryMove(target, event, before, ++moves_, ports_.clock.Now() + kStoreMax, kBackoffMin);
+// The journal knows first: from here on the phase takes no more messages, in this process and in the next.
+void ActiveRound::ClosePhase(PhaseClosed closed, const char* failure) {
+  Status applied = memory_.state->Apply(closed);
+  if (!applied.ok()) return Fail(failure, applied.ToString());
+  memory_.journal->Remember(closed);
+  memory_.state->Fill(record_);
+  StartMove(closed.event);
 }
 
-void ActiveRound::TryMove(const Round& target, Event event, const std::function<Status()>& before, std::uint64_t move,
-                          WallTime until, Millis backoff) {
-  if (abandoned_ || move != moves_) return;
-  Status stored = before ? before() : OkStatus();
-  if (stored.ok()) stored = ports_.store.Advance(plan_.lease, target, event, ports_.clock.Now());
-  if (stored.ok()) return OnMoved(target);
-  ports_.logger.Warn("round not stored", {{"round_id", round_id_}, {"event", EventName(event)}, {"error", stored.ToString()}});
-  if (WorthRetry(stored) && ports_.clock.Now() + backoff < until) {
-    After(backoff, [self = shared_from_this(), target, event, before, move, until, backoff] {
-      self->TryMove(target, event, before, move, until, std::min(backoff * 2, kBackoffMax));
-    });
-    return;
+void ActiveRound::StartMove(Event event) {
+  auto move = std::make_shared<Move>(
+      Move{.target = record_, .event = event, .number = ++moves_, .until = ports_.clock.Now() + kStoreMax, .sum = memory_.sum});
+  move->target.phase = *Next(record_.phase, event);
+  if (IsFinal(move->target.phase)) move->target.ended = ports_.clock.Now();
+  moving_ = true;
+  TryMove(move, kBackoffMin);
+}
+
+void ActiveRound::TryMove(const std::shared_ptr<Move>& move, Millis backoff) {
+  if (abandoned_ || move->number != moves_) return;
+  std::vector<std::string> uploaders;
+  if (move->event == Event::kKeysShared) uploaders = memory_.state->Uploaders();
+  Work([self = shared_from_this(), move, backoff, uploaders = std::move(uploaders)] {
+    const Status stored = self->Store(*move, uploaders);
+    self->Post([self, move, stored, backoff] { self->OnStored(move, stored, backoff); });
+  });
+}
+
+// On `work`: all that must be durable before the round is in its next phase, then the phase itself.
+Status ActiveRound::Store(Move& move, const std::vector<std::string>& uploaders) {
+  if (move.event != Event::kFailure) memory_.journal->Sync();
+  if (move.event == Event::kKeysShared && !move.sum) {
+    EF_ASSIGN_OR_RETURN(move.sum, OpenSum(ports_, memory_.started.config, uploaders));
+  }
+  if (move.event == Event::kUpdatesCollected || move.event == Event::kUpdatesToConfirm) EF_RETURN_IF_ERROR(Charge(move.target));
+  return ports_.store.Advance(plan_.lease, move.target, move.event, ports_.clock.Now());
+}
+
+// Once a round: when it was charged before, by an earlier process, that row counts.
+Status ActiveRound::Charge(Round& target) {
+  const std::uint32_t sequence = plan_.task.rounds_charged + 1;
+  EF_ASSIGN_OR_RETURN(const LedgerEntry charged,
+                      ports_.store.ChargePrivacy(plan_.lease, {.round_id = round_id_,
+                                                               .sequence = sequence,
+                                                               .participants = target.uploaded,
+                                                               .noise_multiplier = spec().privacy.noise_multiplier,
+                                                               .clip_norm = spec().privacy.clip_norm,
+                                                               .delta = spec().privacy.delta,
+                                                               .epsilon_spent = EpsilonAfter(spec().privacy, sequence),
+                                                               .charged = ports_.clock.Now()}));
+  target.epsilon_spent = charged.epsilon_spent;
+  return OkStatus();
+}
+
+void ActiveRound::OnStored(const std::shared_ptr<Move>& move, const Status& stored, Millis backoff) {
+  if (abandoned_ || move->number != moves_) return;
+  if (stored.ok()) return OnMoved(*move);
+  ports_.logger.Warn("round not stored",
+                     {{"round_id", round_id_}, {"event", EventName(move->event)}, {"error", stored.ToString()}});
+  if (WorthRetry(stored) && ports_.clock.Now() + backoff < move->until) {
+    return After(backoff,
+                 [self = shared_from_this(), move, backoff] { self->TryMove(move, std::min(backoff * 2, kBackoffMax)); });
   }
   // A failure that cannot be stored, and a commit that the registry holds, are left to the task's next owner.
-  if (stored.reason() == "LEASE_LOST" || IsFinal(target.phase)) return Close(/*abandoned=*/true);
+  if (stored.reason() == "LEASE_LOST" || IsFinal(move->target.phase)) return Close(/*abandoned=*/true);
   moving_ = false;
   Fail(failure::kStoreUnavailable, stored.ToString());
 }
 
-void ActiveRound::OnMoved(const Round& target) {
+void ActiveRound::OnMoved(const Move& move) {
   const Phase former = record_.phase;
-  record_ = target;
+  record_ = move.target;
+  if (record_.phase == Phase::kCollecting) memory_.sum = move.sum;
   moving_ = false;
   ports_.logger.Info("round moved",
                      {{"round_id", round_id_}, {"phase", PhaseName(record_.phase)}, {"reason", record_.failure_reason}});
@@ -306,12 +242,16 @@ void ActiveRound::OnMoved(const Round& target) {
 
 void ActiveRound::EnterPhase() {
   switch (record_.phase) {
+    case Phase::kSelecting:
+      SetDeadline(Millis(spec().selecting_ms_max));
+      return CheckProgress(/*deadline=*/false);
     case Phase::kTraining:
       SetDeadline(std::min(kSharingMax, Millis(spec().training_ms_max)));
       return CheckProgress(/*deadline=*/false);  // some may have left meanwhile
     case Phase::kCollecting:
       SetDeadline(Millis(spec().training_ms_max + spec().collecting_ms_max));
       return CheckProgress(/*deadline=*/false);
+    case Phase::kConfirming:
     case Phase::kUnmasking:
       SetDeadline(Millis(spec().unmasking_ms_max));
       return CheckProgress(/*deadline=*/false);
@@ -324,17 +264,17 @@ void ActiveRound::EnterPhase() {
     case Phase::kCommitted:
     case Phase::kFailed:
       return Close(/*abandoned=*/false);
-    case Phase::kSelecting:
-      return;
   }
 }
+
+// --- the end ---
 
 void ActiveRound::Fail(const std::string& reason, const std::string& detail) {
   if (failing_ || abandoned_ || IsFinal(record_.phase)) return;
   failing_ = true;
   record_.failure_reason = reason;
   record_.failure_detail = detail;
-  Move(Event::kFailure);
+  StartMove(Event::kFailure);
 }
 
 void ActiveRound::Cancel(const std::string& reason, const std::string& detail) {
@@ -356,8 +296,8 @@ void ActiveRound::Close(bool abandoned) {
   closed_ = true;
   abandoned_ = abandoned;
   if (deadline_timer_) ports_.timer.Cancel(*deadline_timer_);
-  server_.reset();
-  candidate_.reset();
+  if (memory_.state) memory_.state->ReleaseServer();
+  memory_.candidate.reset();
   if (abandoned) NotifyWaiters();
   CleanUp();
   listener_.OnEnd(record_, abandoned);
@@ -370,7 +310,7 @@ void ActiveRound::NotifyWaiters() {
       continue;
     }
     ports_.timer.Cancel(waiter->second.timer);
-    waiter->second.answer(UpdateFor(members_->at(waiter->first)));
+    waiter->second.answer(UpdateFor(memory_.state->members().at(waiter->first)));
     waiter = waiters_.erase(waiter);
   }
 }

@@ -6,19 +6,25 @@
 //                train on after they have shared, so this phase is short.
 //   COLLECTING   when every member that shared has uploaded or left, or when cohort_size updates are here (over-provisioned
 //                devices are not waited for); at training_ms_max + collecting_ms_max with enough of them.
-//   UNMASKING    when every survivor has answered or left, or 1 s after the threshold was reached; at unmasking_ms_max with
-//                enough answers. The privacy ledger was charged before this phase began.
-//   AGGREGATING  when the candidate parameters exist; 10 minutes for an unreachable registry.
+//   CONFIRMING   only with the active variant of secure aggregation: when every survivor has confirmed who the survivors are or
+//                left, or 1 s after enough have; at unmasking_ms_max with enough of them.
+//   UNMASKING    when every survivor has answered or left, or 1 s after enough have; at unmasking_ms_max with enough answers.
+//                The privacy ledger was charged when COLLECTING ended.
+//   AGGREGATING  when the candidate parameters exist and are on disk; 10 minutes for an unreachable registry.
 //   VALIDATING   when the holdout accepted them and the registry has committed them. Until the commit was asked for, 10
 //   minutes;
 //                from then on only the registry knows, and it is asked, with one request id, until it answers.
-// "Enough" is MembersNeeded() of the roster. As soon as a phase can no longer get enough, the round fails.
+// "Enough" is participants_min in SELECTING, then SurvivorsMin() and what secagg::Server needs. As soon as a phase can no
+// longer get enough, the round fails.
+//
+// A process that ends leaves the round to the next one (round_memory.h): every message is in the journal before its device is
+// answered, and a phase is closed there, for good, before the store hears of it. A phase that is taken up has its whole time
+// again.
 //
 // Thread-safe. Everything happens on the round's strand of `control`; blocking work (gateways, sums) on `work`. Answers come on
 // either pool, exactly once, and must be quick.
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -26,43 +32,12 @@
 #include <string>
 #include <vector>
 
-#include "aggregator/aggregation/running_sum.h"
-#include "aggregator/aggregation/update_spool.h"
 #include "aggregator/rounds/aggregate.h"
-#include "aggregator/rounds/members.h"
-#include "aggregator/rounds/ports.h"
-#include "aggregator/rounds/round_store.h"
+#include "aggregator/rounds/round_memory.h"
+#include "aggregator/rounds/round_plan.h"
 #include "base/executor.h"
-#include "base/log.h"
-#include "base/random.h"
-#include "secagg/server.h"
 
 namespace edgefleet::rounds {
-
-// What a round works with; all of it outlives the round.
-struct RoundPorts {
-  RoundStore& store;
-  ModelGateway& models;
-  CohortGateway& cohorts;
-  aggregation::UpdateSpool& spool;
-  const Clock& clock;
-  Timer& timer;
-  ThreadPool& control;
-  ThreadPool& work;
-  RandomSource& random;  // thread-safe and cryptographically secure
-  Logger& logger;
-  std::filesystem::path candidates;  // folder for parameters that are about to be committed
-};
-
-struct RoundPlan {
-  Task task;
-  Round record;  // as stored, kSelecting
-  ModelInfo base;
-  secagg::Encoding encoding;
-  secagg::EncodedShape shape;  // of the base version's parameters
-  Lease lease;
-  std::optional<ModelMetrics> base_metrics;  // of the base version, if known already
-};
 
 // Called on the round's strand; must be quick.
 class RoundListener {
@@ -71,7 +46,7 @@ class RoundListener {
   virtual void OnPhase(const Round& round, Phase former) = 0;
   // The round's counts have grown within a phase; at most twice a second.
   virtual void OnProgress(const Round& round) = 0;
-  // Once. `abandoned`: the round ended here without a final phase in the store; the task's next owner ends it.
+  // Once. `abandoned`: the round ended here without a final phase in the store; the task's next owner goes on with it.
   virtual void OnEnd(const Round& round, bool abandoned) = 0;
 };
 
@@ -83,14 +58,14 @@ struct PhaseUpdate {
   Phase phase = Phase::kSelecting;
   std::string failure_reason;
   std::optional<secagg::RoundSetup> training;
-  std::optional<std::vector<secagg::SealedShares>> collecting;
-  std::optional<std::vector<std::uint32_t>> unmasking;  // survivors
+  std::optional<secagg::Inbox> collecting;
+  std::optional<Bytes> confirming;  // bitmap of the survivors over all members
+  std::optional<secagg::UnmaskRequest> unmasking;
   WallTime deadline;
 };
 
 // Deterministic given the stored round: the same after a restart.
 RoundLineage MakeLineage(const Task& task, const Round& round);
-std::filesystem::path CandidateFile(const std::filesystem::path& folder, const std::string& round_id);
 
 class Upload;
 
@@ -99,13 +74,14 @@ class Upload;
 // [SELECTION_PENDING, ROUND_BUSY, ROUND_NOT_HERE]; RESOURCE_EXHAUSTED [OVERLOADED].
 class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
  public:
-  ActiveRound(RoundPorts ports, RoundPlan plan, RoundListener& listener);
+  // `memory`: from BeginRound, or from RecallRound for a round that goes on.
+  ActiveRound(RoundPorts ports, RoundPlan plan, RoundMemory memory, RoundListener& listener);
 
   // Once.
   void Start();
   // Ends the round as failed, unless its commit was asked for already.
   void Cancel(const std::string& reason, const std::string& detail);
-  // Ends the round here and leaves the store alone: the lease was lost or the process stops.
+  // Ends the round here and leaves store and disk alone: the lease was lost or the process stops.
   void Abandon(const std::string& why);
 
   // Long polls, present and future, are answered UNAVAILABLE [STOPPING]; the round goes on.
@@ -114,11 +90,12 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   void AdvertiseKeys(Participant who, secagg::KeyAdvert advert, Answer<Phase> answer);
   // Answers when the phase is beyond `after`, or after `wait`. One waiter a device: a newer one sends the older one home.
   void AwaitPhase(Participant who, Phase after, Millis wait, Answer<PhaseUpdate> answer);
-  void ShareKeys(Participant who, std::vector<secagg::SealedShares> shares, Answer<Phase> answer);
+  void ShareKeys(Participant who, secagg::SharedKeys shared, Answer<Phase> answer);
   void GetUpload(Participant who, Answer<aggregation::UploadProgress> answer);
   // INVALID_ARGUMENT [BAD_UPDATE], OUT_OF_RANGE [BAD_OFFSET], and those of UpdateSpool::Begin.
   void BeginUpload(Participant who, std::uint64_t size, Bytes sha256, std::uint64_t offset,
                    Answer<std::shared_ptr<Upload>> answer);
+  void Confirm(Participant who, secagg::Confirmation confirmation, Answer<Phase> answer);
   void Unmask(Participant who, secagg::UnmaskAnswer message, Answer<Phase> answer);
   void Leave(Participant who, std::string reason, Answer<Phase> answer);
 
@@ -133,29 +110,49 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
     WallTime until;
   };
 
-  // --- active_round.cc: phases and time
+  // What a transition brings about besides the stored phase.
+  struct Move {
+    Round target;
+    Event event = Event::kFailure;
+    std::uint64_t number = 0;
+    WallTime until;
+    std::shared_ptr<aggregation::RunningSum> sum;  // opened by it
+  };
+  using Counted = std::function<void(const Status&)>;
+
+  // --- active_round.cc: from phase to phase
   void OpenSelection();
   void PollSelection();
   void OnSelected(const Selection& selection);
-  void CheckProgress(bool deadline);
-  void TellProgress();
-  void CheckSelecting(bool deadline);
-  void CheckTraining(bool deadline);
-  void CheckCollecting(bool deadline);
-  void CheckUnmasking(bool deadline);
   void EnterPhase();
-  void Move(Event event, std::function<Status()> before = nullptr);
-  void TryMove(const Round& target, Event event, const std::function<Status()>& before, std::uint64_t move, WallTime until,
-               Millis backoff);
-  void OnMoved(const Round& target);
+  void ClosePhase(PhaseClosed closed, const char* failure);
+  void StartMove(Event event);
+  void TryMove(const std::shared_ptr<Move>& move, Millis backoff);
+  Status Store(Move& move, const std::vector<std::string>& uploaders);
+  Status Charge(Round& target);
+  void OnStored(const std::shared_ptr<Move>& move, const Status& stored, Millis backoff);
+  void OnMoved(const Move& move);
   void Fail(const std::string& reason, const std::string& detail);
   void Close(bool abandoned);
   void SetDeadline(Millis from_now);
   void NotifyWaiters();
 
+  // --- active_round_progress.cc: when a phase ends
+  void CheckProgress(bool deadline);
+  void TellProgress();
+  void CheckSelecting(bool deadline);
+  void CloseRoster();
+  void CheckTraining(bool deadline);
+  void CheckCollecting(bool deadline);
+  void FinishSum();
+  void CheckConfirming(bool deadline);
+  void CheckUnmasking(bool deadline);
+  void StartGrace();
+  std::uint32_t survivors_min() const;
+
   // --- active_round_finish.cc: aggregation, validation, commit, cleaning up
-  Status OpenSum();
   void StartAggregation();
+  std::uint32_t LogBlames() const;
   void ApplyToBase(std::shared_ptr<const Aggregate> aggregate);
   void StartValidation();
   void EvaluateCandidate();
@@ -165,20 +162,28 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   void AskRegistryToCommit();
   void CleanUp();
 
-  // --- active_round_devices.cc
+  // --- active_round_devices.cc: messages and long polls
   template <typename T>
   void OnStrand(Answer<T> answer, std::function<void(const Answer<T>&)> task);
+  template <typename Record>
+  void Receive(Participant who, Record record, Phase expected, Answer<Phase> answer);
   Result<Member*> Admit(const Participant& who);
   Status CheckPhase(const Member& member, Phase expected) const;
   Result<PhaseUpdate> UpdateFor(const Member& member) const;
-  void CountUpload(const std::string& device_id, aggregation::UploadProgress progress,
-                   Answer<aggregation::UploadProgress> answer);
-  Status OnAdded(const std::string& device_id, const Status& added);
+  Status AddPayload(const Member& member, PhaseUpdate& update) const;
   void DropWaiter(const std::string& device_id);
+
+  // --- active_round_uploads.cc
+  std::uint64_t upload_size() const;
+  // Adds a complete upload to the sum; `done` is called on the strand. OK: it counts.
+  void CountUpload(const std::string& device_id, Counted done);
+  void OnCounted(const std::string& device_id, Status added);
 
   // --- plumbing
   void Post(edgefleet::Task task);
   void Work(edgefleet::Task task);
+  template <typename Executor>
+  void Submit(Executor& executor, edgefleet::Task task);
   void After(Millis delay, edgefleet::Task task);
   bool Over(Phase phase) const { return abandoned_ || record_.phase != phase; }
   template <typename T>
@@ -186,35 +191,33 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   template <typename T>
   void Call(std::function<Result<T>()> step, WallTime until, std::function<void(Result<T>)> then);
   const TaskSpec& spec() const { return plan_.task.spec; }
+  bool active() const { return record_.adversary == secagg::Adversary::kActive; }
 
   const RoundPorts ports_;
   const RoundPlan plan_;
   RoundListener& listener_;
   const std::string round_id_;
-  const std::uint64_t vector_length_;
   const std::shared_ptr<Strand> strand_;
+  const std::shared_ptr<Strand> adding_;  // of uploads to the sum, on `work`
 
   // All below belongs to the strand.
   Round record_;
-  std::optional<Members> members_;                // once selected
-  std::shared_ptr<secagg::Server> server_;        // given away to the aggregation job
-  std::shared_ptr<aggregation::RunningSum> sum_;  // from the collection on; shared with jobs on `work`
-  std::size_t adding_ = 0;                        // uploads on their way into the sum: the collection waits for them
-  bool collection_over_ = false;                  // its deadline has passed
+  RoundMemory memory_;  // `state` is there once devices are assigned
   std::map<std::string, Waiter> waiters_;
+  std::map<std::string, std::vector<Counted>> counting_;  // by device: its upload is being added
+  bool collection_over_ = false;                          // its deadline has passed
   std::optional<Timer::Id> deadline_timer_;
   WallTime deadline_;
-  bool moving_ = false;      // a transition is being stored
+  bool moving_ = false;      // the phase is closed, and the next one is being stored
   std::uint64_t moves_ = 0;  // number of the present move; an older one that still retries gives up
   bool failing_ = false;
   bool abandoned_ = false;
   bool closed_ = false;
   bool stopping_ = false;
-  bool grace_running_ = false;
-  std::uint64_t steps_told_ = 0;                         // StepsTaken() when the listener last heard of the round
-  bool telling_ = false;                                 // it will hear soon
-  std::optional<Status> gateway_error_;                  // of the gateway call that is being retried
-  std::shared_ptr<const std::vector<float>> candidate_;  // shared with jobs on `work`
+  std::optional<Phase> grace_;           // the phase whose grace is running
+  std::uint64_t steps_told_ = 0;         // StepsTaken() when the listener last heard of the round
+  bool telling_ = false;                 // it will hear soon
+  std::optional<Status> gateway_error_;  // of the gateway call that is being retried
 };
 
 // One stream of a device's masked update. One owner at a time; keeps its round alive.

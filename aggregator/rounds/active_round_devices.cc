@@ -1,36 +1,21 @@
 // What devices say to a round.
 #include "aggregator/rounds/active_round.h"
+#include "aggregator/rounds/active_round_plumbing.h"
 
 namespace edgefleet::rounds {
 namespace {
 
-constexpr Millis kBusyRetry{200};
 constexpr Millis kSelectionRetry{300};
-
-Error RoundClosed(const std::string& message) { return FailedPrecondition("ROUND_CLOSED", message); }
-
-Error AlreadySubmitted() {
-  return AlreadyExists("ALREADY_SUBMITTED", "this device has sent another message of this kind in this round");
-}
 
 }  // namespace
 
-// Runs `task` on the strand, or answers why that is impossible now.
-template <typename T>
-void ActiveRound::OnStrand(Answer<T> answer, std::function<void(const Answer<T>&)> task) {
-  Status submitted = strand_->Submit([self = shared_from_this(), answer, task = std::move(task)] { task(answer); });
-  if (!submitted.ok()) answer(MakeError(std::move(submitted)));
-}
-
 Result<Member*> ActiveRound::Admit(const Participant& who) {
-  if (abandoned_) {
-    return std::move(Unavailable("ROUND_NOT_HERE", "this round is being ended by another aggregator")).RetryAfter(kBusyRetry);
-  }
-  if (!members_) {
+  if (abandoned_) return NotHere();
+  if (!memory_.state) {
     if (IsFinal(record_.phase)) return RoundClosed("the round ended before it had devices");
     return std::move(Unavailable("SELECTION_PENDING", "the selection is not known here yet")).RetryAfter(kSelectionRetry);
   }
-  return members_->Authenticate(who);
+  return memory_.state->members().Authenticate(who);
 }
 
 Status ActiveRound::CheckPhase(const Member& member, Phase expected) const {
@@ -41,78 +26,82 @@ Status ActiveRound::CheckPhase(const Member& member, Phase expected) const {
                                                  ", this message belongs to " + std::string(PhaseName(expected)));
   }
   if (member.FellOut(record_.phase)) return RoundClosed("the round goes on without this device");
-  if (moving_ || failing_) {
-    return std::move(Unavailable("ROUND_BUSY", "the round is changing its phase; send this again")).RetryAfter(kBusyRetry);
-  }
-  return OkStatus();
+  return moving_ || failing_ ? Status(Busy()) : OkStatus();
 }
 
 Result<PhaseUpdate> ActiveRound::UpdateFor(const Member& member) const {
   if (stopping_ && !IsFinal(record_.phase)) return Unavailable("STOPPING", "this aggregator is stopping; ask again");
-  if (abandoned_) {
-    return std::move(Unavailable("ROUND_NOT_HERE", "this round is being ended by another aggregator")).RetryAfter(kBusyRetry);
-  }
+  if (abandoned_) return NotHere();
   if (member.FellOut(record_.phase)) return RoundClosed("the round goes on without this device");
   PhaseUpdate update{.phase = record_.phase, .failure_reason = record_.failure_reason, .deadline = deadline_};
-  if (server_ == nullptr) return update;
-  if (record_.phase == Phase::kTraining) {
-    EF_ASSIGN_OR_RETURN(update.training, server_->Setup(member.index));
-  } else if (record_.phase == Phase::kCollecting) {
-    EF_ASSIGN_OR_RETURN(update.collecting, server_->Inbox(member.index));
-  } else if (record_.phase == Phase::kUnmasking) {
-    update.unmasking = server_->survivors();
-  }
+  EF_RETURN_IF_ERROR(AddPayload(member, update));
   return update;
 }
 
-void ActiveRound::AdvertiseKeys(Participant who, secagg::KeyAdvert advert, Answer<Phase> answer) {
-  OnStrand<Phase>(std::move(answer), [this, who = std::move(who), advert = std::move(advert)](const Answer<Phase>& reply) {
-    auto apply = [&]() -> Result<Phase> {
-      EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
-      if (member->index != 0 && !(member->advert == advert)) return AlreadySubmitted();
-      if (member->index != 0) return record_.phase;
-      EF_RETURN_IF_ERROR(CheckPhase(*member, Phase::kSelecting));
-      EF_ASSIGN_OR_RETURN(member->index, server_->AddAdvert(advert));
-      member->advert = advert;
-      return record_.phase;
-    };
-    reply(apply());
-    CheckProgress(/*deadline=*/false);
-  });
+// The server's state runs ahead while the next phase is being stored.
+Status ActiveRound::AddPayload(const Member& member, PhaseUpdate& update) const {
+  if (record_.phase <= Phase::kSelecting || record_.phase >= Phase::kAggregating) return OkStatus();
+  if (memory_.state->phase() != record_.phase) return Busy();
+  const secagg::Server& server = *memory_.state->server();
+  switch (record_.phase) {
+    case Phase::kTraining: {
+      EF_ASSIGN_OR_RETURN(update.training, server.Setup(member.index));
+      return OkStatus();
+    }
+    case Phase::kCollecting: {
+      EF_ASSIGN_OR_RETURN(update.collecting, server.InboxOf(member.index));
+      return OkStatus();
+    }
+    case Phase::kConfirming: {
+      EF_ASSIGN_OR_RETURN(update.confirming, server.SurvivorBitmap());
+      return OkStatus();
+    }
+    default: {
+      EF_ASSIGN_OR_RETURN(update.unmasking, server.Request(member.index));
+      return OkStatus();
+    }
+  }
 }
 
-void ActiveRound::ShareKeys(Participant who, std::vector<secagg::SealedShares> shares, Answer<Phase> answer) {
-  OnStrand<Phase>(std::move(answer), [this, who = std::move(who), shares = std::move(shares)](const Answer<Phase>& reply) {
-    auto apply = [&]() -> Result<Phase> {
-      EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
-      const auto digest = DigestOf(shares);
-      if (member->shares && *member->shares != digest) return AlreadySubmitted();
-      if (member->shares) return record_.phase;
-      EF_RETURN_IF_ERROR(CheckPhase(*member, Phase::kTraining));
-      EF_RETURN_IF_ERROR(server_->AddShares(member->index, shares));
-      member->shares = digest;
-      return record_.phase;
-    };
-    reply(apply());
-    CheckProgress(/*deadline=*/false);
-  });
+// --- messages ---
+
+// A message that is new is in the journal before its device is answered.
+template <typename Record>
+void ActiveRound::Receive(Participant who, Record record, Phase expected, Answer<Phase> answer) {
+  OnStrand<Phase>(std::move(answer),
+                  [this, who = std::move(who), record = std::move(record), expected](const Answer<Phase>& reply) {
+                    auto apply = [&]() -> Result<Phase> {
+                      EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
+                      EF_ASSIGN_OR_RETURN(const bool repeated, memory_.state->Repeats(*member, record));
+                      if (repeated) return record_.phase;
+                      EF_RETURN_IF_ERROR(CheckPhase(*member, expected));
+                      EF_RETURN_IF_ERROR(memory_.state->Apply(record));
+                      memory_.journal->Remember(record);
+                      return record_.phase;
+                    };
+                    reply(apply());
+                    CheckProgress(/*deadline=*/false);
+                  });
+}
+
+void ActiveRound::AdvertiseKeys(Participant who, secagg::KeyAdvert advert, Answer<Phase> answer) {
+  DeviceAdvertised record{who.device_id, std::move(advert)};
+  Receive(std::move(who), std::move(record), Phase::kSelecting, std::move(answer));
+}
+
+void ActiveRound::ShareKeys(Participant who, secagg::SharedKeys shared, Answer<Phase> answer) {
+  DeviceShared record{who.device_id, std::move(shared)};
+  Receive(std::move(who), std::move(record), Phase::kTraining, std::move(answer));
+}
+
+void ActiveRound::Confirm(Participant who, secagg::Confirmation confirmation, Answer<Phase> answer) {
+  DeviceConfirmed record{who.device_id, std::move(confirmation)};
+  Receive(std::move(who), std::move(record), Phase::kConfirming, std::move(answer));
 }
 
 void ActiveRound::Unmask(Participant who, secagg::UnmaskAnswer message, Answer<Phase> answer) {
-  OnStrand<Phase>(std::move(answer), [this, who = std::move(who), message = std::move(message)](const Answer<Phase>& reply) {
-    auto apply = [&]() -> Result<Phase> {
-      EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
-      const auto digest = DigestOf(message);
-      if (member->answer && *member->answer != digest) return AlreadySubmitted();
-      if (member->answer) return record_.phase;
-      EF_RETURN_IF_ERROR(CheckPhase(*member, Phase::kUnmasking));
-      EF_RETURN_IF_ERROR(server_->AddAnswer(member->index, message));
-      member->answer = digest;
-      return record_.phase;
-    };
-    reply(apply());
-    CheckProgress(/*deadline=*/false);
-  });
+  DeviceAnswered record{who.device_id, std::move(message)};
+  Receive(std::move(who), std::move(record), Phase::kUnmasking, std::move(answer));
 }
 
 void ActiveRound::Leave(Participant who, std::string reason, Answer<Phase> answer) {
@@ -121,6 +110,7 @@ void ActiveRound::Leave(Participant who, std::string reason, Answer<Phase> answe
     if (!member) return reply(MakeError(std::move(member).error()));
     if (!(*member)->left && !IsFinal(record_.phase)) {
       (*member)->left = true;
+      memory_.journal->Remember(DeviceLeft{who.device_id});
       ports_.logger.Debug("device left", {{"round_id", round_id_}, {"device_id", who.device_id}, {"reason", reason}});
       DropWaiter(who.device_id);
     }
@@ -160,117 +150,8 @@ void ActiveRound::DropWaiter(const std::string& device_id) {
   auto waiter = waiters_.find(device_id);
   if (waiter == waiters_.end()) return;
   ports_.timer.Cancel(waiter->second.timer);
-  waiter->second.answer(UpdateFor(members_->at(device_id)));
+  waiter->second.answer(UpdateFor(memory_.state->members().at(device_id)));
   waiters_.erase(waiter);
-}
-
-// --- uploads ---
-
-void ActiveRound::GetUpload(Participant who, Answer<aggregation::UploadProgress> answer) {
-  using aggregation::UploadProgress;
-  OnStrand<UploadProgress>(std::move(answer), [this, who = std::move(who)](const Answer<UploadProgress>& reply) {
-    auto apply = [&]() -> Result<UploadProgress> {
-      EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
-      if (!member->uploaded) EF_RETURN_IF_ERROR(CheckPhase(*member, Phase::kCollecting));
-      auto progress = ports_.spool.Progress({round_id_, who.device_id});
-      if (!progress && progress.error().reason() == "UPLOAD_UNKNOWN") {
-        if (member->uploaded) return RoundClosed("the round has ended");
-        return UploadProgress{.received = 0, .size = vector_length_ * sizeof(std::uint32_t), .complete = false};
-      }
-      return progress;
-    };
-    auto progress = apply();
-    if (!progress || !progress->complete) return reply(std::move(progress));
-    CountUpload(who.device_id, *progress, reply);
-  });
-}
-
-void ActiveRound::BeginUpload(Participant who, std::uint64_t size, Bytes sha256, std::uint64_t offset,
-                              Answer<std::shared_ptr<Upload>> answer) {
-  using Reply = Answer<std::shared_ptr<Upload>>;
-  OnStrand<std::shared_ptr<Upload>>(std::move(answer), [this, who = std::move(who), size, sha256 = std::move(sha256),
-                                                        offset](const Reply& reply) {
-    auto apply = [&]() -> Result<std::shared_ptr<Upload>> {
-      EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
-      if (IsFinal(record_.phase) || !member->uploaded) EF_RETURN_IF_ERROR(CheckPhase(*member, Phase::kCollecting));
-      if (size != vector_length_ * sizeof(std::uint32_t)) {
-        return InvalidArgument("BAD_UPDATE", "an update of this round has " + std::to_string(vector_length_ * 4) + " bytes");
-      }
-      EF_ASSIGN_OR_RETURN(const auto progress, ports_.spool.Begin({round_id_, who.device_id}, size, sha256));
-      if (!progress.complete && progress.received != offset) {
-        return MakeError(StatusCode::kOutOfRange, "BAD_OFFSET",
-                         "the server holds " + std::to_string(progress.received) + " bytes; go on from there");
-      }
-      return std::make_shared<Upload>(shared_from_this(), who.device_id, member->slot, progress);
-    };
-    reply(apply());
-  });
-}
-
-// An update that is complete on disk is added to the sum, and counts from then on, unless the collection has ended meanwhile.
-void ActiveRound::CountUpload(const std::string& device_id, aggregation::UploadProgress progress,
-                              Answer<aggregation::UploadProgress> answer) {
-  Member& member = members_->at(device_id);
-  if (member.uploaded) return answer(progress);
-  if (Status open = CheckPhase(member, Phase::kCollecting); !open.ok()) return answer(MakeError(std::move(open)));
-  ++adding_;
-  Work([self = shared_from_this(), sum = sum_, device_id, progress, answer = std::move(answer)] {
-    Status added = sum->Add(device_id);
-    self->Post([self, device_id, progress, answer, added] {
-      --self->adding_;
-      Status counted = self->OnAdded(device_id, added);
-      answer(counted.ok() ? Result<aggregation::UploadProgress>(progress) : MakeError(std::move(counted)));
-      self->CheckProgress(/*deadline=*/false);
-    });
-  });
-}
-
-Status ActiveRound::OnAdded(const std::string& device_id, const Status& added) {
-  if (abandoned_ || IsFinal(record_.phase)) return RoundClosed("the round has ended");
-  Member& member = members_->at(device_id);
-  if (added.reason() == "BAD_UPDATE") member.left = true;  // it cannot send another
-  if (added.reason() == "SUM_SPOILT") Fail(failure::kAggregationFailed, added.ToString());
-  if (!added.ok() && added.reason() != "ALREADY_COUNTED") return added;
-  if (member.uploaded) return OkStatus();
-  EF_RETURN_IF_ERROR(server_->AddUpload(member.index));
-  member.uploaded = true;
-  ++record_.uploaded;
-  record_.update_bytes += vector_length_ * sizeof(std::uint32_t);
-  return OkStatus();
-}
-
-Upload::Upload(std::shared_ptr<ActiveRound> round, std::string device_id, std::shared_ptr<UploadSlot> slot,
-               aggregation::UploadProgress progress)
-    : round_(std::move(round)),
-      device_id_(std::move(device_id)),
-      slot_(std::move(slot)),
-      progress_(progress),
-      repeated_(progress.complete) {
-  std::lock_guard lock(slot_->mutex);
-  generation_ = ++slot_->generation;
-}
-
-Status Upload::Append(ByteView chunk) {
-  if (repeated_) return OkStatus();
-  std::lock_guard lock(slot_->mutex);
-  if (slot_->generation != generation_) return Aborted("UPLOAD_SUPERSEDED", "a newer stream of this device goes on");
-  EF_ASSIGN_OR_RETURN(progress_, round_->ports_.spool.Append({round_->round_id_, device_id_}, progress_.received, chunk));
-  if (progress_.complete) {
-    // Counted even if the stream breaks before its end.
-    round_->Post([round = round_, device_id = device_id_, progress = progress_] {
-      round->CountUpload(device_id, progress, [](const Result<aggregation::UploadProgress>&) {});
-    });
-  }
-  return OkStatus();
-}
-
-void Upload::Finish(Answer<aggregation::UploadProgress> answer) {
-  using aggregation::UploadProgress;
-  round_->OnStrand<UploadProgress>(
-      std::move(answer), [round = round_, device_id = device_id_, progress = progress_](const Answer<UploadProgress>& reply) {
-        if (!progress.complete) return reply(progress);
-        round->CountUpload(device_id, progress, reply);
-      });
 }
 
 }  // namespace edgefleet::rounds

@@ -1,6 +1,6 @@
 // AGGREGATING and VALIDATING: from the survivors' masked updates to a version in the registry.
 #include <cmath>
-#include <system_error>
+#include <set>
 
 #include "aggregator/rounds/active_round.h"
 #include "aggregator/rounds/active_round_plumbing.h"
@@ -11,7 +11,21 @@ namespace {
 
 constexpr Millis kCloseSelectionMax{60'000};
 
+constexpr std::size_t kBlamesLoggedMax = 100;
+
 using Parameters = std::shared_ptr<const std::vector<float>>;
+
+std::string_view BlameName(secagg::Blame::Kind kind) {
+  switch (kind) {
+    case secagg::Blame::Kind::kBadShare:
+      return "BAD_SHARE";
+    case secagg::Blame::Kind::kComplaint:
+      return "COMPLAINT";
+    case secagg::Blame::Kind::kBadDealer:
+      return "BAD_DEALER";
+  }
+  return "UNKNOWN";
+}
 
 }  // namespace
 
@@ -19,19 +33,18 @@ void ActiveRound::FailBy(const Status& error, const char* unavailable, const cha
   Fail(WorthRetry(error) ? unavailable : rejected, error.ToString());
 }
 
-Status ActiveRound::OpenSum() {
-  if (sum_ != nullptr) return OkStatus();
-  EF_ASSIGN_OR_RETURN(sum_, aggregation::RunningSum::Open(ports_.spool, {{round_id_, vector_length_, 32}}, {}));
-  return OkStatus();
-}
-
 void ActiveRound::StartAggregation() {
-  auto server = std::exchange(server_, nullptr);
+  if (memory_.candidate) {  // an earlier process came so far
+    record_.examples = memory_.averaged.examples;
+    record_.blamed = memory_.averaged.blamed;
+    return StartMove(Event::kSumUnmasked);
+  }
   Call<std::shared_ptr<const Aggregate>>(
-      [this, server, sum = sum_]() -> Result<std::shared_ptr<const Aggregate>> {
+      [this, server = memory_.state->server(),
+       sum = std::exchange(memory_.sum, nullptr)]() -> Result<std::shared_ptr<const Aggregate>> {
         EF_ASSIGN_OR_RETURN(Aggregate aggregate, AggregateUpdates({.server = *server,
                                                                    .sum = *sum,
-                                                                   .parameter_count = plan_.base.parameter_count,
+                                                                   .parameters = plan_.base.parameter_count,
                                                                    .encoding = plan_.encoding,
                                                                    .privacy = spec().privacy,
                                                                    .random = ports_.random,
@@ -40,17 +53,42 @@ void ActiveRound::StartAggregation() {
       },
       WallTime::min(),  // not tried again: an unmasked sum is masked no more
       [this](Result<std::shared_ptr<const Aggregate>> aggregate) {
+        record_.blamed = LogBlames();
         if (!aggregate) return Fail(failure::kAggregationFailed, aggregate.error().ToString());
         record_.examples = (*aggregate)->examples;
         ApplyToBase(*aggregate);
       });
 }
 
+// Of a complaint either side may be at fault: it is logged and blamed on neither.
+std::uint32_t ActiveRound::LogBlames() const {
+  std::map<std::uint32_t, std::string> devices;
+  for (const auto& [device_id, member] : memory_.state->members().all()) devices.emplace(member.index, device_id);
+  std::set<std::uint32_t> blamed;
+  std::size_t logged = 0;
+  for (const secagg::Blame& blame : memory_.state->server()->blames()) {
+    if (blame.kind == secagg::Blame::Kind::kBadShare) blamed.insert(blame.responder);
+    if (blame.kind == secagg::Blame::Kind::kBadDealer) blamed.insert(blame.owner);
+    if (++logged > kBlamesLoggedMax) continue;
+    ports_.logger.Warn("message did not fit what was committed to", {{"round_id", round_id_},
+                                                                     {"kind", BlameName(blame.kind)},
+                                                                     {"owner", std::to_string(blame.owner)},
+                                                                     {"owner_device", devices[blame.owner]},
+                                                                     {"responder", std::to_string(blame.responder)},
+                                                                     {"responder_device", devices[blame.responder]}});
+  }
+  return static_cast<std::uint32_t>(blamed.size());
+}
+
+// The parameters are on disk, noise and all, before the round is VALIDATING: the next process judges and commits the same ones.
 void ActiveRound::ApplyToBase(std::shared_ptr<const Aggregate> aggregate) {
+  const UpdatesAveraged averaged{.examples = record_.examples, .blamed = record_.blamed};
   Call<Parameters>(
-      [this, aggregate]() -> Result<Parameters> {
+      [this, aggregate, averaged]() -> Result<Parameters> {
         EF_ASSIGN_OR_RETURN(auto parameters, ports_.models.GetParameters(spec().model, plan_.base));
         EF_RETURN_IF_ERROR(ApplyAverage(parameters, aggregate->average, spec().server_learning_rate));
+        EF_RETURN_IF_ERROR(WriteFileAtomic(CandidateFile(ports_.candidates, round_id_), std::as_bytes(std::span(parameters))));
+        memory_.journal->Remember(averaged);
         return std::make_shared<const std::vector<float>>(std::move(parameters));
       },
       deadline_,
@@ -60,8 +98,8 @@ void ActiveRound::ApplyToBase(std::shared_ptr<const Aggregate> aggregate) {
           return FailBy(candidate.error(), failure::kRegistryUnavailable,
                         ours ? failure::kAggregationFailed : failure::kRegistryRejected);
         }
-        candidate_ = *candidate;
-        Move(Event::kSumUnmasked);
+        memory_.candidate = *candidate;
+        StartMove(Event::kSumUnmasked);
       });
 }
 
@@ -84,12 +122,12 @@ void ActiveRound::StartValidation() {
 }
 
 void ActiveRound::EvaluateCandidate() {
-  Call<ModelMetrics>([this, candidate = candidate_] { return ports_.models.Evaluate(spec().model, plan_.base, *candidate); },
-                     deadline_,
-                     [this](Result<ModelMetrics> metrics) {
-                       if (!metrics) return FailBy(metrics.error(), failure::kRegistryUnavailable, failure::kRegistryRejected);
-                       JudgeCandidate(*metrics);
-                     });
+  Call<ModelMetrics>(
+      [this, candidate = memory_.candidate] { return ports_.models.Evaluate(spec().model, plan_.base, *candidate); }, deadline_,
+      [this](Result<ModelMetrics> metrics) {
+        if (!metrics) return FailBy(metrics.error(), failure::kRegistryUnavailable, failure::kRegistryRejected);
+        JudgeCandidate(*metrics);
+      });
 }
 
 void ActiveRound::JudgeCandidate(const ModelMetrics& metrics) {
@@ -107,9 +145,7 @@ void ActiveRound::StartCommit() {
   Round intent = record_;
   intent.commit_request_id = "commit-" + round_id_;
   Call<bool>(
-      [this, intent, candidate = candidate_]() -> Result<bool> {
-        const auto file = CandidateFile(ports_.candidates, round_id_);
-        EF_RETURN_IF_ERROR(WriteFileAtomic(file, std::as_bytes(std::span(*candidate))));
+      [this, intent]() -> Result<bool> {
         EF_RETURN_IF_ERROR(ports_.store.RecordCommitIntent(plan_.lease, intent));
         return true;
       },
@@ -125,7 +161,8 @@ void ActiveRound::StartCommit() {
 
 void ActiveRound::AskRegistryToCommit() {
   Call<CommittedVersion>(
-      [this, request_id = record_.commit_request_id, lineage = MakeLineage(plan_.task, record_), candidate = candidate_] {
+      [this, request_id = record_.commit_request_id, lineage = MakeLineage(plan_.task, record_),
+       candidate = memory_.candidate] {
         return ports_.models.Commit(request_id, spec().model, plan_.base, *candidate, lineage);
       },
       WallTime::max(),
@@ -133,19 +170,18 @@ void ActiveRound::AskRegistryToCommit() {
         if (!committed) return Fail(failure::kRegistryRejected, committed.error().ToString());
         if (!committed->refusal.empty()) return Fail(failure::kVersionRefused, committed->refusal);
         record_.new_version = committed->version;
-        Move(Event::kVersionCommitted);
+        StartMove(Event::kVersionCommitted);
       });
 }
 
+// What is abandoned stays on disk for whoever goes on with it.
 void ActiveRound::CleanUp() {
-  Work([self = shared_from_this(), abandoned = abandoned_, sum = sum_] {
-    if (sum != nullptr) sum->Close();
-    Status removed = self->ports_.spool.RemoveRound(self->round_id_);
-    if (!removed.ok()) {
-      self->ports_.logger.Warn("spool not cleared", {{"round_id", self->round_id_}, {"error", removed.ToString()}});
-    }
-    std::error_code ignored;  // the next start removes what is left
-    if (!abandoned) std::filesystem::remove(CandidateFile(self->ports_.candidates, self->round_id_), ignored);
+  Work([self = shared_from_this(), abandoned = abandoned_, sum = std::exchange(memory_.sum, nullptr)] {
+    if (sum) sum->Close();
+    if (abandoned) return self->memory_.journal->Sync();
+    Status removed = ForgetRound(self->ports_, self->round_id_);
+    if (removed.ok()) return;
+    self->ports_.logger.Warn("round's files not removed", {{"round_id", self->round_id_}, {"error", removed.ToString()}});
   });
   if (abandoned_) return;
   Call<bool>(

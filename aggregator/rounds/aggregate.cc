@@ -10,13 +10,12 @@ namespace {
 
 // The masked words are freed before the noise is drawn.
 Result<secagg::WeightedSum> UnmaskedSum(const AggregateInput& input) {
-  EF_ASSIGN_OR_RETURN(const auto survivors, input.sum.Finish());
-  if (survivors.size() != input.server.survivors().size()) {
+  const std::size_t participants = input.sum.count();
+  if (participants != input.server.survivors().size()) {
     return Internal("SUM_MISMATCH", "the sum and the protocol do not hold the same updates");
   }
   EF_RETURN_IF_ERROR(input.server.Unmask(input.sum.words(), input.pool));
-  auto sum =
-      secagg::DecodeSum(input.sum.words(), static_cast<std::uint32_t>(survivors.size()), input.parameter_count, input.encoding);
+  auto sum = secagg::DecodeSum(input.sum.words(), static_cast<std::uint32_t>(participants), input.parameters, input.encoding);
   input.sum.Close();
   return sum;
 }

@@ -14,8 +14,8 @@ namespace edgefleet::rounds {
 
 struct AggregateInput {
   secagg::Server& server;        // can unmask
-  aggregation::RunningSum& sum;  // of exactly the uploads that the server was told of; closed when it was read
-  std::uint64_t parameter_count = 0;
+  aggregation::RunningSum& sum;  // finished, of exactly the uploads that the server was told of; closed when it was read
+  std::uint64_t parameters = 0;  // of the model
   secagg::Encoding encoding;
   PrivacySpec privacy;
   RandomSource& random;  // cryptographically secure
@@ -27,7 +27,7 @@ struct Aggregate {
   std::uint64_t examples = 0;
 };
 
-// Blocks; holds two vectors of the model's size. Errors of aggregation::RunningSum::Finish, secagg::Server::Unmask and
+// Blocks; holds two vectors of the model's size. INTERNAL [SUM_MISMATCH], and the errors of secagg::Server::Unmask and
 // secagg::DecodeSum.
 Result<Aggregate> AggregateUpdates(const AggregateInput& input);
 

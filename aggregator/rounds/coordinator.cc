@@ -32,16 +32,25 @@ Status Coordinator::Start() {
   return OkStatus();
 }
 
-// Parameters of commits whose round has ended; those of others are still needed to ask the registry again.
+// What rounds have left that have ended elsewhere or before this process; that of others is needed to go on with them.
 void Coordinator::ClearDisk() {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(ports_.candidates, error)) {
-    auto round = ports_.store.GetRound(entry.path().stem().string());
-    const bool needed = round ? !IsFinal(round->phase) : round.error().code() != StatusCode::kNotFound;
-    std::error_code ignored;  // tried again at the next start
-    if (!needed) std::filesystem::remove(entry.path(), ignored);
+  std::set<std::string> left;
+  for (const auto& folder : {ports_.rounds, ports_.candidates}) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, error)) left.insert(entry.path().stem().string());
+    if (error) ports_.logger.Warn("folder of rounds not read", {{"folder", folder.string()}, {"error", error.message()}});
   }
-  if (error) ports_.logger.Warn("candidate folder not read", {{"error", error.message()}});
+  for (const auto& round_id : left) {
+    {
+      std::lock_guard lock(mutex_);
+      if (phase_since_.contains(round_id)) continue;  // it runs here
+    }
+    auto round = ports_.store.GetRound(round_id);
+    const bool needed = round ? !IsFinal(round->phase) : round.error().code() != StatusCode::kNotFound;
+    if (needed) continue;
+    Status removed = ForgetRound(ports_, round_id);
+    if (!removed.ok()) ports_.logger.Warn("round's files not removed", {{"round_id", round_id}, {"error", removed.ToString()}});
+  }
 }
 
 // --- beats ---
@@ -64,6 +73,7 @@ void Coordinator::Beat() {
     std::erase_if(runners_, [](const auto& entry) { return entry.second->finished(); });
   }
   TakeUpTasks();
+  ClearDisk();
   std::set<std::string> watched;
   {
     std::lock_guard lock(mutex_);
@@ -132,6 +142,10 @@ void Coordinator::Stop() {
 
 Result<Task> Coordinator::CreateTask(const std::string& request_id, const std::string& fingerprint, const TaskSpec& spec) {
   EF_RETURN_IF_ERROR(CheckTask(spec));
+  if (spec.secure_aggregation.adversary == secagg::Adversary::kActive && ports_.enrolment_keys.empty()) {
+    return FailedPrecondition("NO_ENROLMENT_KEYS",
+                              "secure_aggregation.adversary ACTIVE needs aggregator.enrolment_keys in the configuration");
+  }
   {
     std::lock_guard lock(mutex_);
     if (draining_) return Unavailable("STOPPING", "this aggregator is stopping; send the request again");
@@ -175,7 +189,10 @@ void Coordinator::ReturnRoundPlace() {
   --rounds_active_;
 }
 
-void Coordinator::OnRoundStarted(const std::shared_ptr<ActiveRound>& round) {
+void Coordinator::OnRoundStarted(const std::shared_ptr<ActiveRound>& round, bool resumed) {
+  if (resumed) {
+    metrics_.GetCounter("edgefleet_rounds_resumed_total", "Rounds that went on after their aggregator had stopped").Increment();
+  }
   std::string task_id;
   {
     std::lock_guard lock(mutex_);

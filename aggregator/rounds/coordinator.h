@@ -1,7 +1,8 @@
 // All tasks of one aggregator process: takes leases, runs rounds, finds the round that a device speaks of, tells watchers.
 //
 // Several processes may share a store: a task is run by whoever holds its lease, and its devices are sent to that process's
-// address. A process that dies loses its leases after lease_ms; the next owner ends the round it left and goes on.
+// address. A process that dies loses its leases after lease_ms; the next owner goes on with the round it left if it runs on the
+// same host, and ends it otherwise.
 #pragma once
 
 #include <deque>
@@ -49,11 +50,13 @@ class Coordinator final : private TaskRunnerHost {
   Status Start();
   // No new rounds; long polls and watchers are sent home.
   void Drain();
-  // Abandons rounds and frees leases. The pools and the timer of the ports must be stopped after it, before this object goes.
+  // Leaves rounds to the next process and frees leases. The pools and the timer of the ports must be stopped after it, before
+  // this object goes.
   void Stop();
 
   // Checks the task, finds its base version, stores it and starts it. Errors of CheckTask, ModelGateway::Resolve,
-  // RoundStore::CreateTask. UNAVAILABLE [STOPPING] after Drain.
+  // RoundStore::CreateTask. FAILED_PRECONDITION [NO_ENROLMENT_KEYS] for the active variant of secure aggregation where no
+  // enrolment key is configured. UNAVAILABLE [STOPPING] after Drain.
   Result<Task> CreateTask(const std::string& request_id, const std::string& fingerprint, const TaskSpec& spec);
   Result<Task> CancelTask(const std::string& request_id, const std::string& task_id);
   RoundStore& store() { return ports_.store; }
@@ -80,7 +83,7 @@ class Coordinator final : private TaskRunnerHost {
   void OnEnd(const Round& round, bool abandoned) override;
   bool TakeRoundPlace() override;
   void ReturnRoundPlace() override;
-  void OnRoundStarted(const std::shared_ptr<ActiveRound>& round) override;
+  void OnRoundStarted(const std::shared_ptr<ActiveRound>& round, bool resumed) override;
   void OnTaskChanged(const std::string& task_id) override;
 
   void ScheduleBeat();

@@ -5,21 +5,6 @@ namespace {
 
 constexpr std::size_t kDeviceIdMax = 64;
 
-void HashNumber(crypto::Sha256Stream& stream, std::uint64_t number) { stream.Update(std::as_bytes(std::span(&number, 1))); }
-
-void HashBytes(crypto::Sha256Stream& stream, ByteView bytes) {
-  HashNumber(stream, bytes.size());
-  stream.Update(bytes);
-}
-
-void HashRevealed(crypto::Sha256Stream& stream, std::span<const secagg::RevealedShare> shares) {
-  HashNumber(stream, shares.size());
-  for (const auto& share : shares) {
-    HashNumber(stream, share.owner);
-    HashBytes(stream, share.share);
-  }
-}
-
 }  // namespace
 
 bool Member::FellOut(Phase phase) const {
@@ -27,8 +12,9 @@ bool Member::FellOut(Phase phase) const {
   if (phase == Phase::kFailed || phase == Phase::kCommitted || phase == Phase::kSelecting) return false;
   if (index == 0) return true;
   if (phase == Phase::kTraining) return false;
-  if (!shares) return true;
-  return phase != Phase::kCollecting && !uploaded;
+  if (!sharer) return true;
+  if (phase == Phase::kCollecting) return false;
+  return !uploaded || (phase == Phase::kUnmasking && !asked);
 }
 
 Result<Members> Members::Create(std::span<const AssignedDevice> devices, std::size_t max) {
@@ -46,29 +32,17 @@ Result<Members> Members::Create(std::span<const AssignedDevice> devices, std::si
 }
 
 Result<Member*> Members::Authenticate(const Participant& participant) {
-  auto found = members_.find(participant.device_id);
-  if (found == members_.end() || participant.token.size() != kTokenBytes ||
-      !crypto::ConstantTimeEqual(found->second.token, participant.token)) {
+  Member* found = Find(participant.device_id);
+  if (found == nullptr || participant.token.size() != kTokenBytes ||
+      !crypto::ConstantTimeEqual(found->token, participant.token)) {
     return PermissionDenied("NOT_ASSIGNED", "this device was not assigned to the round; check in again");
   }
-  return &found->second;
+  return found;
 }
 
-crypto::Sha256Digest DigestOf(std::span<const secagg::SealedShares> shares) {
-  crypto::Sha256Stream stream;
-  for (const auto& share : shares) {
-    HashNumber(stream, share.sender);
-    HashNumber(stream, share.receiver);
-    HashBytes(stream, share.ciphertext);
-  }
-  return stream.Finish();
-}
-
-crypto::Sha256Digest DigestOf(const secagg::UnmaskAnswer& answer) {
-  crypto::Sha256Stream stream;
-  HashRevealed(stream, answer.self_mask_shares);
-  HashRevealed(stream, answer.mask_key_shares);
-  return stream.Finish();
+Member* Members::Find(const std::string& device_id) {
+  const auto found = members_.find(device_id);
+  return found == members_.end() ? nullptr : &found->second;
 }
 
 }  // namespace edgefleet::rounds

@@ -11,7 +11,6 @@
 
 #include "aggregator/rounds/ports.h"
 #include "base/crypto/crypto.h"
-#include "secagg/messages.h"
 
 namespace edgefleet::rounds {
 
@@ -31,10 +30,14 @@ struct UploadSlot {
 struct Member {
   Bytes token;
   std::uint32_t index = 0;  // in the roster; 0: has not advertised
-  secagg::KeyAdvert advert;
-  std::optional<crypto::Sha256Digest> shares;  // digest of what it sent, to know a repetition
+  // Digests of what it sent, to know a repetition.
+  std::optional<crypto::Sha256Digest> advert;
+  std::optional<crypto::Sha256Digest> shares;
+  std::optional<crypto::Sha256Digest> confirmation;
   std::optional<crypto::Sha256Digest> answer;
-  bool uploaded = false;
+  bool sharer = false;    // from COLLECTING on: its update may be in the sum
+  bool uploaded = false;  // its update is in the sum
+  bool asked = false;     // from UNMASKING on: it can reveal shares
   std::shared_ptr<UploadSlot> slot = std::make_shared<UploadSlot>();
   bool left = false;
 
@@ -50,6 +53,8 @@ class Members {
 
   // PERMISSION_DENIED [NOT_ASSIGNED] for an unknown device or a wrong token.
   Result<Member*> Authenticate(const Participant& participant);
+  // Null for a device that was not assigned.
+  Member* Find(const std::string& device_id);
   Member& at(const std::string& device_id) { return members_.at(device_id); }
   std::size_t size() const { return members_.size(); }
 
@@ -60,12 +65,10 @@ class Members {
     return count;
   }
   const std::map<std::string, Member>& all() const { return members_; }
+  std::map<std::string, Member>& all() { return members_; }
 
  private:
   std::map<std::string, Member> members_;
 };
-
-crypto::Sha256Digest DigestOf(std::span<const secagg::SealedShares> shares);
-crypto::Sha256Digest DigestOf(const secagg::UnmaskAnswer& answer);
 
 }  // namespace edgefleet::rounds

@@ -77,7 +77,12 @@ struct TrainingPlan {
   double proximal_mu = 0;
   std::uint32_t example_count_max = 0;
   double clip_norm = 0;
+  secagg::Adversary adversary = secagg::Adversary::kSemiHonest;
+  std::uint32_t participants_max = 0;  // of the encoding
   std::uint32_t value_bits = 0;
+  double keep_fraction = 1;
+  bool rotate = false;
+  Bytes encoding_seed;  // 32 bytes
 };
 
 struct SelectionRequest {

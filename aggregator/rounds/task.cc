@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "aggregator/privacy/accountant.h"
+#include "base/crypto/crypto.h"
 #include "secagg/messages.h"
 
 namespace edgefleet::rounds {
@@ -12,6 +13,10 @@ namespace {
 
 constexpr std::int64_t kPhaseMsMax = 7LL * 24 * 3600 * 1000;
 constexpr std::size_t kNamesMax = 64;
+constexpr double kFractionMax = 0.99;
+constexpr std::uint32_t kRosterMin = 3;  // of two members each would learn the other's update
+constexpr double kDropoutsMax = 0.45;
+constexpr double kDropoutsUnexpected = 0.1;
 
 Error BadTask(const std::string& message) { return InvalidArgument("BAD_TASK", message); }
 
@@ -87,6 +92,29 @@ Status CheckPrivacy(const PrivacySpec& privacy) {
   return OkStatus();
 }
 
+Status CheckSecureAggregation(const SecureAggregationSpec& spec) {
+  if (spec.adversary != secagg::Adversary::kSemiHonest && spec.adversary != secagg::Adversary::kActive) {
+    return BadTask("secure_aggregation.adversary must be SEMI_HONEST or ACTIVE");
+  }
+  if (spec.mask_cipher != secagg::MaskCipher::kAes256Ctr && spec.mask_cipher != secagg::MaskCipher::kAes128Ctr) {
+    return BadTask("secure_aggregation.mask_cipher must be AES_256 or AES_128");
+  }
+  EF_RETURN_IF_ERROR(CheckReal("secure_aggregation.corrupt_fraction", spec.corrupt_fraction, 0, kFractionMax, false));
+  return CheckReal("secure_aggregation.dropout_fraction", spec.dropout_fraction, 0, kFractionMax, false);
+}
+
+// Rosters between the two fail alone when their graph is not safe.
+Status CheckRosters(const TaskSpec& spec) {
+  for (const std::uint32_t members : {AssignedMax(spec), std::max(spec.participants_min, kRosterMin)}) {
+    auto graph = secagg::DeriveParameters(members, AssumptionsOf(spec));
+    if (!graph) {
+      return BadTask("secure_aggregation cannot protect a roster of " + std::to_string(members) +
+                     " members: " + graph.error().message());
+    }
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 std::string_view PhaseName(Phase phase) {
@@ -97,6 +125,8 @@ std::string_view PhaseName(Phase phase) {
       return "TRAINING";
     case Phase::kCollecting:
       return "COLLECTING";
+    case Phase::kConfirming:
+      return "CONFIRMING";
     case Phase::kUnmasking:
       return "UNMASKING";
     case Phase::kAggregating:
@@ -116,14 +146,45 @@ std::uint32_t AssignedMax(const TaskSpec& spec) {
   return static_cast<std::uint32_t>(std::ceil(spec.cohort.cohort_size * spec.cohort.over_provision - 1e-9));
 }
 
-std::uint32_t MembersNeeded(const TaskSpec& spec, std::uint32_t roster_size) {
-  return std::max(spec.participants_min, secagg::SafeThreshold(roster_size, spec.participants_min));
+double DropoutFraction(const TaskSpec& spec) {
+  if (spec.secure_aggregation.dropout_fraction > 0) return spec.secure_aggregation.dropout_fraction;
+  return std::min(kDropoutsMax, 1 - 1 / spec.cohort.over_provision + kDropoutsUnexpected);
 }
 
-Result<secagg::Encoding> MakeEncoding(const TaskSpec& spec) {
+secagg::Assumptions AssumptionsOf(const TaskSpec& spec) {
+  return {.adversary = spec.secure_aggregation.adversary,
+          .corrupt_fraction = spec.secure_aggregation.corrupt_fraction,
+          .dropout_fraction = DropoutFraction(spec)};
+}
+
+std::uint32_t SurvivorsMin(const TaskSpec& spec, std::uint32_t members, const secagg::GraphParameters& graph) {
+  const bool complete = graph.degree + 1 == members;
+  const std::uint32_t planned = complete ? 0 : members - secagg::TolerableDropouts(members, AssumptionsOf(spec));
+  return std::max({spec.participants_min, graph.threshold + 1, planned});
+}
+
+Bytes EncodingSeed(std::string_view round_id, std::uint64_t task_seed) {
+  crypto::Sha256Stream stream;
+  stream.Update(AsBytes("edgefleet round encoding v1"));
+  const std::uint64_t size = round_id.size();
+  stream.Update(std::as_bytes(std::span(&size, 1)));
+  stream.Update(AsBytes(round_id));
+  stream.Update(std::as_bytes(std::span(&task_seed, 1)));
+  return ToBytes(stream.Finish());
+}
+
+Result<secagg::Encoding> MakeEncoding(const TaskSpec& spec, std::string_view round_id) {
   auto encoding = secagg::MakeEncoding(spec.privacy.clip_norm, spec.example_count_max, AssignedMax(spec));
-  if (encoding) return *encoding;
-  return BadTask("the updates of cohort_size * over_provision devices cannot be encoded: " + encoding.error().message());
+  if (!encoding)
+    return BadTask("privacy.clip_norm, example_count_max and cohort cannot be encoded: " + encoding.error().message());
+  const CompressionSpec& compression = spec.compression;
+  if (compression.value_bits > 0) encoding->value_bits = compression.value_bits;
+  if (compression.keep_fraction > 0) encoding->keep_fraction = compression.keep_fraction;
+  encoding->rotate = compression.rotate;
+  std::ranges::copy(EncodingSeed(round_id, spec.cohort.seed), encoding->seed.begin());
+  Status fits = secagg::CheckEncoding(*encoding, 1);
+  if (!fits.ok()) return BadTask("compression does not suit the cohort: " + fits.message());
+  return encoding;
 }
 
 double EpsilonAfter(const PrivacySpec& spec, std::uint64_t rounds_charged) {
@@ -137,14 +198,17 @@ Status CheckTask(const TaskSpec& spec) {
   EF_RETURN_IF_ERROR(CheckName("alias", spec.alias));
   EF_RETURN_IF_ERROR(CheckCount("rounds", spec.rounds, 1, 100'000));
   EF_RETURN_IF_ERROR(CheckCohort(spec.cohort));
-  EF_RETURN_IF_ERROR(CheckCount("selection.cohort_size * over_provision", AssignedMax(spec), 2, secagg::kMembersMax));
+  EF_RETURN_IF_ERROR(CheckCount("selection.cohort_size * over_provision", AssignedMax(spec), kRosterMin, secagg::kMembersMax));
   EF_RETURN_IF_ERROR(CheckCount("participants_min", spec.participants_min, 2, spec.cohort.cohort_size));
   EF_RETURN_IF_ERROR(CheckTraining(spec));
   EF_RETURN_IF_ERROR(CheckCount("example_count_max", spec.example_count_max, 1, 1'000'000'000));
   EF_RETURN_IF_ERROR(CheckPrivacy(spec.privacy));
   EF_RETURN_IF_ERROR(CheckPhases(spec));
+  EF_RETURN_IF_ERROR(CheckReal("compression.keep_fraction", spec.compression.keep_fraction, 0, 1, false));
+  EF_RETURN_IF_ERROR(CheckSecureAggregation(spec.secure_aggregation));
+  EF_RETURN_IF_ERROR(CheckRosters(spec));
   EF_RETURN_IF_ERROR(CheckCount("failed_rounds_max", spec.failed_rounds_max, 1, 1000));
-  auto encoding = MakeEncoding(spec);
+  auto encoding = MakeEncoding(spec, "");
   return encoding ? OkStatus() : encoding.error();
 }
 

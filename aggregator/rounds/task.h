@@ -7,22 +7,27 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "secagg/encoding.h"
+#include "secagg/mask/mask.h"
+#include "secagg/parameters.h"
 
 namespace edgefleet::rounds {
 
-// The phases of a round in their order; the numbers are those of proto/edgefleet/rounds/v1 and of the stores.
+// The phases of a round in their order; the numbers are those of proto/edgefleet/rounds/v1 and of the stores. A round with
+// semi-honest secure aggregation passes over kConfirming.
 enum class Phase : std::uint8_t {
   kSelecting = 1,
   kTraining = 2,
   kCollecting = 3,
-  kUnmasking = 4,
-  kAggregating = 5,
-  kValidating = 6,
-  kCommitted = 7,
-  kFailed = 8,
+  kConfirming = 4,
+  kUnmasking = 5,
+  kAggregating = 6,
+  kValidating = 7,
+  kCommitted = 8,
+  kFailed = 9,
 };
 // "SELECTING" and so on.
 std::string_view PhaseName(Phase phase);
@@ -32,8 +37,10 @@ inline bool IsFinal(Phase phase) { return phase == Phase::kCommitted || phase ==
 namespace failure {
 inline constexpr char kSelectionFailed[] = "SELECTION_FAILED";          // the selector found too few devices in time
 inline constexpr char kTooFewAdvertised[] = "TOO_FEW_ADVERTISED";       // too few assigned devices sent keys
+inline constexpr char kUnsafeParameters[] = "UNSAFE_PARAMETERS";        // no neighbour graph keeps the roster's secrets
 inline constexpr char kTooFewShared[] = "TOO_FEW_SHARED";               // too few of the roster sent shares
 inline constexpr char kTooFewUpdates[] = "TOO_FEW_UPDATES";             // too few masked updates arrived
+inline constexpr char kTooFewConfirmed[] = "TOO_FEW_CONFIRMED";         // too few survivors signed who the survivors are
 inline constexpr char kTooFewUnmasked[] = "TOO_FEW_UNMASKED";           // too few survivors revealed their shares
 inline constexpr char kAggregationFailed[] = "AGGREGATION_FAILED";      // sum, unmasking or average impossible
 inline constexpr char kHoldoutRegressed[] = "HOLDOUT_REGRESSED";        // validation rejected the new parameters
@@ -73,6 +80,21 @@ struct CohortSpec {
   std::uint32_t quota_min = 0;
 };
 
+// What the round's secure aggregation withstands (secagg/parameters.h).
+struct SecureAggregationSpec {
+  secagg::Adversary adversary = secagg::Adversary::kSemiHonest;
+  double corrupt_fraction = 0.1;  // of the members that may collude with the server; in [0, 1)
+  double dropout_fraction = 0;    // of the members that may drop out; in [0, 1); 0: DropoutFraction() chooses
+  secagg::MaskCipher mask_cipher = secagg::MaskCipher::kAes256Ctr;
+};
+
+// How small an update becomes on its way (secagg/encoding.h).
+struct CompressionSpec {
+  std::uint32_t value_bits = 0;  // of one fixed-point value; 0: the most that 32-bit elements allow, at most 24
+  double keep_fraction = 0;      // of the elements that are sent, in (0, 1]; 0: all
+  bool rotate = false;           // a random rotation before quantization, for few bits
+};
+
 struct TaskSpec {
   std::string model;
   std::string alias;
@@ -86,6 +108,8 @@ struct TaskSpec {
   double proximal_mu = 0;
   std::uint32_t example_count_max = 0;
   PrivacySpec privacy;
+  SecureAggregationSpec secure_aggregation;
+  CompressionSpec compression;
   double server_learning_rate = 1;
   double accuracy_drop_max = 0.02;
   std::int64_t selecting_ms_max = 120'000;
@@ -97,13 +121,21 @@ struct TaskSpec {
 
 // The devices that selection may assign: cohort_size * over_provision, rounded up.
 std::uint32_t AssignedMax(const TaskSpec& spec);
-// Members needed to go on in a roster of n: the task's minimum, and the threshold of shares that recover a secret
-// (secagg::SafeThreshold).
-std::uint32_t MembersNeeded(const TaskSpec& spec, std::uint32_t roster_size);
-// Fixed point for the largest cohort: its sum stays below the modulus. INVALID_ARGUMENT [BAD_TASK].
-Result<secagg::Encoding> MakeEncoding(const TaskSpec& spec);
-// Ranges, names, threshold, modular overflow, privacy budget. INVALID_ARGUMENT [BAD_TASK] names the field and what would be
-// right.
+// The dropouts that a round's graph must bear: what the task says, else min(0.45, 1 - 1 / over_provision + 0.1).
+double DropoutFraction(const TaskSpec& spec);
+// What DeriveParameters is asked to withstand.
+secagg::Assumptions AssumptionsOf(const TaskSpec& spec);
+// The smallest sum that is unmasked in a roster of n members on `graph`: the task's minimum; one more than the threshold of
+// shares, since a survivor's secrets are recovered by others; and, unless every member is every other's neighbour, n less the
+// dropouts that the graph was chosen for.
+std::uint32_t SurvivorsMin(const TaskSpec& spec, std::uint32_t members, const secagg::GraphParameters& graph);
+// SHA-256 over a label, the round's id and the task's seed: of the round's rotation and of the elements that are kept.
+Bytes EncodingSeed(std::string_view round_id, std::uint64_t task_seed);
+// The encoding of a round, for the largest cohort. INVALID_ARGUMENT [BAD_TASK] when cohort, weights and compression do not go
+// together.
+Result<secagg::Encoding> MakeEncoding(const TaskSpec& spec, std::string_view round_id);
+// Ranges, names, modular overflow, privacy budget, and that the neighbour graph of a full and of the smallest roster is safe.
+// INVALID_ARGUMENT [BAD_TASK] names the field and what would be right.
 Status CheckTask(const TaskSpec& spec);
 // Epsilon at the task's delta after `rounds_charged` rounds; infinite without noise (0 for no rounds).
 double EpsilonAfter(const PrivacySpec& spec, std::uint64_t rounds_charged);
@@ -127,7 +159,8 @@ struct Task {
 struct Round {
   std::string round_id;
   std::string task_id;
-  std::uint32_t number = 0;  // 1, 2, 3, ... per task, failed ones included
+  std::uint32_t number = 0;                                      // 1, 2, 3, ... per task, failed ones included
+  secagg::Adversary adversary = secagg::Adversary::kSemiHonest;  // as the task says
   Phase phase = Phase::kSelecting;
   std::string failure_reason;
   std::string failure_detail;
@@ -139,6 +172,10 @@ struct Round {
   std::uint32_t uploaded = 0;
   std::uint32_t unmasked = 0;
   std::uint32_t dropouts_recovered = 0;
+  std::uint32_t degree = 0;        // of the neighbour graph; 0 until the roster is complete
+  std::uint32_t threshold = 0;     // shares that recover a secret
+  std::uint32_t element_bits = 0;  // of one element of an upload
+  std::uint32_t blamed = 0;        // members of whom a message was wrong
   std::uint64_t examples = 0;
   double accuracy = 0;
   double accuracy_before = 0;

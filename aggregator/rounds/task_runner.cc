@@ -1,10 +1,7 @@
 #include "aggregator/rounds/task_runner.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
-
-#include "base/file.h"
 
 namespace edgefleet::rounds {
 namespace {
@@ -19,14 +16,6 @@ constexpr Millis kFailurePauseMax{30'000};
 Millis FailurePause(std::uint32_t failures_in_row) {
   if (failures_in_row == 0) return Millis(0);
   return std::min(kFailurePauseMax, kFailurePauseMin * (1 << std::min(failures_in_row - 1, 10U)));
-}
-
-Result<std::vector<float>> ReadCandidate(const std::filesystem::path& file, std::uint64_t count) {
-  EF_ASSIGN_OR_RETURN(const Bytes bytes, ReadFile(file, count * sizeof(float)));
-  if (bytes.size() != count * sizeof(float)) return DataLoss("CANDIDATE_DAMAGED", "the stored parameters have another size");
-  std::vector<float> parameters(count);
-  std::memcpy(parameters.data(), bytes.data(), bytes.size());
-  return parameters;
 }
 
 }  // namespace
@@ -83,15 +72,12 @@ Result<Lease> TaskRunner::HoldLease() {
 }
 
 Result<TaskRunner::Next> TaskRunner::TryStep() {
-  EF_ASSIGN_OR_RETURN(Task task, ports_.store.GetTask(task_id_));
+  EF_ASSIGN_OR_RETURN(const Task task, ports_.store.GetTask(task_id_));
   auto lease = HoldLease();
   if (!lease && lease.error().reason() == "LEASE_HELD") return Next(lease_lifetime_ / 2);
   if (!lease) return MakeError(std::move(lease).error());
   EF_ASSIGN_OR_RETURN(const auto latest, ports_.store.LatestRound(task_id_));
-  if (latest && !IsFinal(latest->phase)) {
-    EF_RETURN_IF_ERROR(Recover(*lease, task, *latest));
-    EF_ASSIGN_OR_RETURN(task, ports_.store.GetTask(task_id_));
-  }
+  if (latest && !IsFinal(latest->phase)) return TakeUpRound(*lease, task, *latest);
   return Decide(*lease, task);
 }
 
@@ -120,40 +106,54 @@ Result<TaskRunner::Next> TaskRunner::StartRound(const Lease& lease, const Task& 
     const Millis pause = FailurePause(task.failures_in_row);
     if (waited >= Millis(0) && waited < pause) return Next(pause - waited);
   }
-  auto base = ports_.models.Describe(task.spec.model, task.current_version);
-  if (!base && WorthRetry(base.error())) return MakeError(std::move(base).error());
-  if (!base) return EndTask(lease, TaskState::kFailed, base.error().ToString());
-  EF_ASSIGN_OR_RETURN(const auto encoding, MakeEncoding(task.spec));
-  const auto shape = secagg::ShapeOf(encoding, base->parameter_count);
-  if (!shape) return EndTask(lease, TaskState::kFailed, shape.error().ToString());
-  if (!host_.TakeRoundPlace()) return Next(kPlaceRetry);
-
   Round record;
   record.number = task.rounds_committed + task.rounds_failed + 1;
   record.round_id = MakeRoundId(task_id_, record.number);
   record.task_id = task_id_;
+  record.adversary = task.spec.secure_aggregation.adversary;
   record.base_version = task.current_version;
   record.epsilon_spent = task.epsilon_spent;
   record.started = ports_.clock.Now();
-  Status created = ports_.store.CreateRound(lease, record);
-  if (!created.ok()) {
-    host_.ReturnRoundPlace();
-    return MakeError(std::move(created));
-  }
-  RoundPlan plan{.task = task, .record = record, .base = *base, .encoding = encoding, .shape = *shape, .lease = lease};
+  auto plan = PlanRound(lease, task, record);
+  if (!plan && WorthRetry(plan.error())) return MakeError(std::move(plan).error());
+  if (!plan) return EndTask(lease, TaskState::kFailed, plan.error().ToString());
   if (latest && latest->phase == Phase::kCommitted && latest->new_version == record.base_version) {
-    plan.base_metrics = ModelMetrics{.accuracy = latest->accuracy, .loss = latest->loss};
+    plan->base_metrics = ModelMetrics{.accuracy = latest->accuracy, .loss = latest->loss};
   }
-  auto round = std::make_shared<ActiveRound>(ports_, std::move(plan), host_);
+  if (!host_.TakeRoundPlace()) return Next(kPlaceRetry);
+  Status begun = ports_.store.CreateRound(lease, plan->record);
+  if (begun.ok()) {
+    auto memory = BeginRound(ports_, *plan);
+    if (memory) {
+      Launch(std::move(*plan), std::move(*memory), /*resumed=*/false);
+      return Next();
+    }
+    begun = FailRound(lease, plan->record, failure::kStoreUnavailable, memory.error().ToString());
+    if (begun.ok()) begun = std::move(memory).error();
+  }
+  host_.ReturnRoundPlace();
+  return MakeError(std::move(begun));
+}
+
+Result<RoundPlan> TaskRunner::PlanRound(const Lease& lease, const Task& task, const Round& record) const {
+  RoundPlan plan{.task = task, .record = record, .lease = lease};
+  EF_ASSIGN_OR_RETURN(plan.base, ports_.models.Describe(task.spec.model, record.base_version));
+  EF_ASSIGN_OR_RETURN(plan.encoding, MakeEncoding(task.spec, record.round_id));
+  EF_ASSIGN_OR_RETURN(plan.shape, secagg::ShapeOf(plan.encoding, plan.base.parameter_count));
+  plan.record.element_bits = plan.shape.element_bits;
+  return plan;
+}
+
+void TaskRunner::Launch(RoundPlan plan, RoundMemory memory, bool resumed) {
+  auto round = std::make_shared<ActiveRound>(ports_, std::move(plan), std::move(memory), host_);
   {
     std::lock_guard lock(mutex_);
     active_ = round;
   }
-  host_.OnRoundStarted(round);
+  host_.OnRoundStarted(round, resumed);
   round->Start();
   std::lock_guard lock(mutex_);
   if (stopped_) round->Abandon("the process stops");
-  return Next();
 }
 
 Result<TaskRunner::Next> TaskRunner::FinishTask(const Lease& lease, const Task& task) {
@@ -182,36 +182,69 @@ Result<TaskRunner::Next> TaskRunner::EndTask(const Lease& lease, TaskState state
   return FinishTask(lease, ended);
 }
 
-// A round that its former owner left unfinished ends here: as the registry says where a commit was asked for, else as failed.
-Status TaskRunner::Recover(const Lease& lease, const Task& task, Round round) {
-  Event event = Event::kFailure;
-  round.failure_reason = failure::kAggregatorRestarted;
-  round.failure_detail = "the aggregator stopped while the round was " + std::string(PhaseName(round.phase));
+// A round that its former owner left unfinished goes on, or ends: as the registry says where a commit was asked for, as failed
+// where nothing on this host tells how far it was.
+Result<TaskRunner::Next> TaskRunner::TakeUpRound(const Lease& lease, const Task& task, const Round& round) {
   if (!round.commit_request_id.empty()) {
-    auto committed = AskForCommit(task, round);
-    if (!committed && WorthRetry(committed.error())) return committed.error();
-    if (!committed) {
-      round.failure_reason = failure::kRegistryRejected;
-      round.failure_detail = committed.error().ToString();
-    } else if (*committed && !(*committed)->refusal.empty()) {
-      round.failure_reason = failure::kVersionRefused;
-      round.failure_detail = (*committed)->refusal;
-    } else if (*committed) {
-      event = Event::kVersionCommitted;
-      round.new_version = (*committed)->version;
-      round.failure_reason.clear();
-      round.failure_detail.clear();
+    EF_RETURN_IF_ERROR(SettleCommit(lease, task, round));
+  } else if (task.state != TaskState::kRunning) {
+    EF_RETURN_IF_ERROR(FailRound(lease, round, failure::kTaskCancelled, task.detail));
+  } else {
+    {
+      std::lock_guard lock(mutex_);
+      if (!former_.expired()) return Next(kPlaceRetry);  // what this process did with the round before is not over
     }
+    if (!host_.TakeRoundPlace()) return Next(kPlaceRetry);
+    Status resumed = Resume(lease, task, round);
+    if (resumed.ok()) return Next();
+    host_.ReturnRoundPlace();
+    if (WorthRetry(resumed)) return MakeError(std::move(resumed));
+    EF_RETURN_IF_ERROR(FailRound(lease, round, failure::kAggregatorRestarted,
+                                 "the aggregator stopped while the round was " + std::string(PhaseName(round.phase)) +
+                                     ", which cannot go on: " + resumed.ToString()));
   }
+  EF_ASSIGN_OR_RETURN(const Task after, ports_.store.GetTask(task_id_));
+  return Decide(lease, after);
+}
+
+Status TaskRunner::Resume(const Lease& lease, const Task& task, const Round& round) {
+  EF_ASSIGN_OR_RETURN(RoundPlan plan, PlanRound(lease, task, round));
+  EF_ASSIGN_OR_RETURN(RoundMemory memory, RecallRound(ports_, plan));
+  ports_.logger.Info("round taken up", {{"round_id", round.round_id}, {"phase", PhaseName(round.phase)}});
+  Launch(std::move(plan), std::move(memory), /*resumed=*/true);
+  return OkStatus();
+}
+
+Status TaskRunner::SettleCommit(const Lease& lease, const Task& task, Round round) {
+  auto committed = AskForCommit(task, round);
+  if (!committed && WorthRetry(committed.error())) return committed.error();
+  if (!committed) return FailRound(lease, round, failure::kRegistryRejected, committed.error().ToString());
+  if (!*committed) {
+    return FailRound(lease, round, failure::kAggregatorRestarted,
+                     "the aggregator stopped before the registry was asked to commit, and the parameters are on another host");
+  }
+  if (!(*committed)->refusal.empty()) return FailRound(lease, round, failure::kVersionRefused, (*committed)->refusal);
+  round.new_version = (*committed)->version;
+  return EndRound(lease, round, Event::kVersionCommitted);
+}
+
+Status TaskRunner::FailRound(const Lease& lease, Round round, const std::string& reason, const std::string& detail) {
+  round.failure_reason = reason;
+  round.failure_detail = detail;
+  return EndRound(lease, std::move(round), Event::kFailure);
+}
+
+Status TaskRunner::EndRound(const Lease& lease, Round round, Event event) {
   const Phase former = round.phase;
   round.phase = *rounds::Next(former, event);
   round.ended = ports_.clock.Now();
   EF_RETURN_IF_ERROR(ports_.store.Advance(lease, round, event, *round.ended));
   ports_.logger.Info("round recovered", {{"round_id", round.round_id}, {"phase", PhaseName(round.phase)}});
   host_.OnPhase(round, former);
-  EF_RETURN_IF_ERROR(ports_.spool.RemoveRound(round.round_id));
-  std::error_code ignored;  // the next start removes what is left
-  std::filesystem::remove(CandidateFile(ports_.candidates, round.round_id), ignored);
+  Status removed = ForgetRound(ports_, round.round_id);
+  if (!removed.ok()) {
+    ports_.logger.Warn("round's files not removed", {{"round_id", round.round_id}, {"error", removed.ToString()}});
+  }
   Status closed = ports_.cohorts.CloseSelection("close-" + round.round_id, round.round_id, round.failure_reason);
   if (!closed.ok()) ports_.logger.Warn("selection not closed", {{"round_id", round.round_id}, {"error", closed.ToString()}});
   return OkStatus();
@@ -263,6 +296,7 @@ void TaskRunner::LoseLease() {
 void TaskRunner::OnRoundEnded() {
   {
     std::lock_guard lock(mutex_);
+    former_ = active_;
     active_.reset();
   }
   Poke();

@@ -1,5 +1,5 @@
-// Runs one task while this process holds its lease: ends what a former owner left, then one round after another until the task
-// has ended.
+// Runs one task while this process holds its lease: goes on with the round that a former owner left, then one round after
+// another until the task has ended.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,8 @@ class TaskRunnerHost : public RoundListener {
   // May a new round begin? Counts it if so; OnEnd of the round gives the place back.
   virtual bool TakeRoundPlace() = 0;
   virtual void ReturnRoundPlace() = 0;
-  virtual void OnRoundStarted(const std::shared_ptr<ActiveRound>& round) = 0;
+  // `resumed`: another process, or an earlier turn of this one, began it.
+  virtual void OnRoundStarted(const std::shared_ptr<ActiveRound>& round, bool resumed) = 0;
   virtual void OnTaskChanged(const std::string& task_id) = 0;
 };
 
@@ -32,7 +33,7 @@ class TaskRunner final : public std::enable_shared_from_this<TaskRunner> {
   void OnRoundEnded();
   // No new round begins.
   void Drain();
-  // Abandons the round that runs and frees the lease. Blocks on the store.
+  // Leaves the round that runs to the next process and frees the lease. Blocks on the store.
   void Stop();
   // The task has ended, or another process runs it: this object may go.
   bool finished() const;
@@ -47,7 +48,13 @@ class TaskRunner final : public std::enable_shared_from_this<TaskRunner> {
   Result<Next> StartRound(const Lease& lease, const Task& task);
   Result<Next> FinishTask(const Lease& lease, const Task& task);
   Result<Next> EndTask(const Lease& lease, TaskState state, const std::string& detail);
-  Status Recover(const Lease& lease, const Task& task, Round round);
+  Result<RoundPlan> PlanRound(const Lease& lease, const Task& task, const Round& record) const;
+  void Launch(RoundPlan plan, RoundMemory memory, bool resumed);
+  Result<Next> TakeUpRound(const Lease& lease, const Task& task, const Round& round);
+  Status Resume(const Lease& lease, const Task& task, const Round& round);
+  Status SettleCommit(const Lease& lease, const Task& task, Round round);
+  Status FailRound(const Lease& lease, Round round, const std::string& reason, const std::string& detail);
+  Status EndRound(const Lease& lease, Round round, Event event);
   Result<std::optional<CommittedVersion>> AskForCommit(const Task& task, const Round& round);
   Result<Lease> HoldLease();
   void PokeAfter(Millis delay);
@@ -63,6 +70,7 @@ class TaskRunner final : public std::enable_shared_from_this<TaskRunner> {
   mutable std::mutex mutex_;
   std::optional<Lease> lease_;
   std::shared_ptr<ActiveRound> active_;
+  std::weak_ptr<ActiveRound> former_;  // its jobs may still be running
   bool draining_ = false;
   bool stopped_ = false;
   bool finished_ = false;

@@ -9,12 +9,15 @@ constexpr Transition kTransitions[] = {
     {Phase::kSelecting, Event::kRosterComplete, Phase::kTraining},
     {Phase::kTraining, Event::kKeysShared, Phase::kCollecting},
     {Phase::kCollecting, Event::kUpdatesCollected, Phase::kUnmasking},
+    {Phase::kCollecting, Event::kUpdatesToConfirm, Phase::kConfirming},
+    {Phase::kConfirming, Event::kSurvivorsConfirmed, Phase::kUnmasking},
     {Phase::kUnmasking, Event::kSharesRevealed, Phase::kAggregating},
     {Phase::kAggregating, Event::kSumUnmasked, Phase::kValidating},
     {Phase::kValidating, Event::kVersionCommitted, Phase::kCommitted},
     {Phase::kSelecting, Event::kFailure, Phase::kFailed},
     {Phase::kTraining, Event::kFailure, Phase::kFailed},
     {Phase::kCollecting, Event::kFailure, Phase::kFailed},
+    {Phase::kConfirming, Event::kFailure, Phase::kFailed},
     {Phase::kUnmasking, Event::kFailure, Phase::kFailed},
     {Phase::kAggregating, Event::kFailure, Phase::kFailed},
     {Phase::kValidating, Event::kFailure, Phase::kFailed},
@@ -38,6 +41,10 @@ std::string_view EventName(Event event) {
       return "VERSION_COMMITTED";
     case Event::kFailure:
       return "FAILURE";
+    case Event::kUpdatesToConfirm:
+      return "UPDATES_TO_CONFIRM";
+    case Event::kSurvivorsConfirmed:
+      return "SURVIVORS_CONFIRMED";
   }
   return "UNKNOWN";
 }

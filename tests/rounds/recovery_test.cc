@@ -1,97 +1,339 @@
-// The aggregator is killed in every phase: the round it ran ends exactly one way, and the next one succeeds.
+// The aggregator is killed in every phase, before and behind every step: the round goes on in the next process and commits what
+// it would have committed, or fails and nothing of it is published.
 #include <gtest/gtest.h>
 
 #include <filesystem>
 
-#include "tests/rounds/world.h"
+#include "base/file.h"
+#include "tests/rounds/cohort.h"
 
 namespace edgefleet::rounds {
 namespace {
 
-TaskSpec SpecOf() {
+using secagg::Adversary;
+
+TaskSpec SpecOf(Adversary adversary = Adversary::kSemiHonest) {
   TaskSpec spec = SampleSpec();
   spec.participants_min = 8;
   spec.failed_rounds_max = 3;
+  spec.privacy.noise_multiplier = 0;
+  spec.secure_aggregation.adversary = adversary;
   return spec;
 }
 
-// What holds the round where it is to be killed, and how it must end.
-struct Kill {
+constexpr Turnout kTurnout{.advertise = 18, .share = 16, .upload = 14, .confirm = 13, .unmask = 13};
+constexpr std::size_t kSurvivors = 14;
+
+void HoldBase(FakeRegistry& registry) { registry.down = true; }
+void HoldEvaluation(FakeRegistry& registry) { registry.evaluate_down = true; }
+void HoldCommit(FakeRegistry& registry) { registry.commit_down = true; }
+void LoseAnswer(FakeRegistry& registry) { registry.lose_answers = true; }
+void Release(FakeRegistry& registry) {
+  registry.down = registry.evaluate_down = registry.commit_down = registry.lose_answers = false;
+}
+
+void Restart(World& world, Cohort& cohort) {
+  world.KillProcess();
+  cohort.Forget();
+  Release(world.registry);
+  world.StartProcess();
+}
+
+void ExpectCommitted(World& world, Cohort& cohort, const std::string& task) {
+  const Round round = world.GetRound(MakeRoundId(task, 1));
+  ASSERT_EQ(round.phase, Phase::kCommitted) << round.failure_reason << ": " << round.failure_detail;
+  EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(kSurvivors));
+  EXPECT_EQ(world.registry.versions(), 2U);
+  EXPECT_EQ(round.uploaded, kSurvivors);
+  EXPECT_EQ(round.dropouts_recovered, 2U);
+  EXPECT_EQ(round.examples, kSurvivors * 15 / 2 * 7);
+  EXPECT_EQ(world.store->ListLedger(task)->size(), 1U);
+  EXPECT_TRUE(world.UntilWithTime([&] { return world.selector.closed(round.round_id); }));
+  EXPECT_TRUE(world.UntilWithTime([&] { return !std::filesystem::exists(world.JournalOf(round.round_id).parent_path()); }));
+  EXPECT_FALSE(std::filesystem::exists(world.CandidateOf(round.round_id)));
+  EXPECT_EQ(world.spool->bytes_reserved(), 0U);
+  EXPECT_TRUE(world.UntilWithTime([&] { return world.GetTask(task).state == TaskState::kDone; }));
+}
+
+// The round has failed as the restart's victim, nothing is left of it, and the next one succeeds.
+void ExpectFailedCleanly(World& world, const std::string& task) {
+  const std::string first = MakeRoundId(task, 1);
+  ASSERT_TRUE(world.UntilWithTime([&] { return IsFinal(world.GetRound(first).phase); }));
+  EXPECT_EQ(world.GetRound(first).phase, Phase::kFailed);
+  EXPECT_EQ(world.GetRound(first).failure_reason, failure::kAggregatorRestarted);
+  EXPECT_EQ(world.registry.versions(), 1U);
+  EXPECT_TRUE(world.UntilWithTime([&] { return world.selector.closed(first); }));
+  EXPECT_FALSE(std::filesystem::exists(world.CandidateOf(first)));
+  EXPECT_FALSE(std::filesystem::exists(world.JournalOf(first).parent_path()));
+  EXPECT_EQ(world.spool->bytes_reserved(), 0U);
+  const Round second = Cohort(world, MakeRoundId(task, 2)).Play({});
+  EXPECT_EQ(second.phase, Phase::kCommitted) << second.failure_reason << ": " << second.failure_detail;
+}
+
+// --- killed while devices speak ---
+
+struct DeviceKill {
+  Phase phase;
+  std::size_t heard;  // devices whose message of this phase was acknowledged
+  Adversary adversary;
+};
+
+class DeviceKillTest : public testing::TestWithParam<DeviceKill> {};
+
+TEST_P(DeviceKillTest, TheRoundGoesOnAndCommitsTheExactSum) {
+  const DeviceKill& kill = GetParam();
+  World world;
+  const std::string task = world.StartTask(SpecOf(kill.adversary));
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.PlayTo(kill.phase, kTurnout);
+  cohort.Step(kill.phase, kill.heard);
+  Restart(world, cohort);
+  cohort.Play(kTurnout);
+  ExpectCommitted(world, cohort, task);
+}
+
+std::vector<DeviceKill> DeviceKills() {
+  std::vector<DeviceKill> kills;
+  for (const Adversary adversary : {Adversary::kSemiHonest, Adversary::kActive}) {
+    for (const Phase phase : {Phase::kSelecting, Phase::kTraining, Phase::kCollecting, Phase::kConfirming, Phase::kUnmasking}) {
+      if (phase == Phase::kConfirming && adversary == Adversary::kSemiHonest) continue;
+      for (const std::size_t heard : {0, 1, 7}) kills.push_back({phase, heard, adversary});
+    }
+  }
+  return kills;
+}
+
+INSTANTIATE_TEST_SUITE_P(Phases, DeviceKillTest, testing::ValuesIn(DeviceKills()), [](const auto& param_info) {
+  const DeviceKill& kill = param_info.param;
+  return std::string(kill.adversary == Adversary::kActive ? "Active" : "SemiHonest") + std::string(PhaseName(kill.phase)) +
+         std::to_string(kill.heard);
+});
+
+// --- killed while the aggregator works ---
+
+struct WorkKill {
   const char* name;
   Phase phase;
   void (*hold)(FakeRegistry&);
   bool lose_candidate;
   bool commit_intended;
-  Phase outcome;
+  bool commits;
 };
 
-class KillTest : public testing::TestWithParam<Kill> {};
+class WorkKillTest : public testing::TestWithParam<WorkKill> {};
 
-TEST_P(KillTest, TheRoundEndsOnceAndTheNextSucceeds) {
-  const Kill& kill = GetParam();
+TEST_P(WorkKillTest, TheRoundEndsOnceAndRightly) {
+  const WorkKill& kill = GetParam();
   World world;
   const std::string task = world.StartTask(SpecOf());
   const std::string first = MakeRoundId(task, 1);
-  {
-    Cohort cohort(world, first);
-    cohort.PlayTo(std::min(kill.phase, Phase::kUnmasking), {});
-    kill.hold(world.registry);
-    if (kill.phase > Phase::kUnmasking) {
-      cohort.Unmask(20);
-      ASSERT_TRUE(world.UntilWithTime([&] { return world.GetRound(first).phase == kill.phase; }));
-    }
-    if (kill.commit_intended) {
-      ASSERT_TRUE(world.Until([&] { return !world.GetRound(first).commit_request_id.empty(); }));
-    }
-    if (kill.lose_candidate) {
-      ASSERT_TRUE(world.Until([&] { return world.registry.versions() == (kill.outcome == Phase::kCommitted ? 2U : 1U); }));
-    }
+  Cohort cohort(world, first);
+  cohort.PlayTo(Phase::kUnmasking, kTurnout);
+  kill.hold(world.registry);
+  cohort.Unmask(kTurnout.unmask);
+  ASSERT_TRUE(world.UntilWithTime([&] { return world.GetRound(first).phase == kill.phase; }));
+  if (kill.commit_intended) {
+    ASSERT_TRUE(world.Until([&] { return !world.GetRound(first).commit_request_id.empty(); }));
+    ASSERT_TRUE(world.Until([&] { return world.registry.versions() == (kill.hold == LoseAnswer ? 2U : 1U); }));
   }
   world.KillProcess();
+  cohort.Forget();
   if (kill.lose_candidate) std::filesystem::remove(world.CandidateOf(first));
-  world.registry.down = world.registry.evaluate_down = world.registry.commit_down = world.registry.lose_answers = false;
+  Release(world.registry);
   world.selector.Restart();
   world.StartProcess();
-
+  if (!kill.commits) return ExpectFailedCleanly(world, task);
   ASSERT_TRUE(world.UntilWithTime([&] { return IsFinal(world.GetRound(first).phase); }));
-  const Round round = world.GetRound(first);
-  EXPECT_EQ(round.phase, kill.outcome);
-  EXPECT_EQ(round.failure_reason, kill.outcome == Phase::kFailed ? failure::kAggregatorRestarted : "");
-  EXPECT_EQ(round.new_version, kill.outcome == Phase::kCommitted ? 2U : 0U);
-  EXPECT_EQ(world.registry.versions(), kill.outcome == Phase::kCommitted ? 2U : 1U);
-  EXPECT_LE(world.store->ListLedger(task)->size(), 1U);
-  EXPECT_TRUE(world.UntilWithTime([&] { return world.selector.closed(first); }));
-  EXPECT_FALSE(std::filesystem::exists(world.CandidateOf(first)));
-  EXPECT_TRUE(world.Until([&] { return world.spool->bytes_reserved() == 0; }));
-
-  if (kill.outcome == Phase::kFailed) {
-    const Round second = Cohort(world, MakeRoundId(task, 2)).Play({});
-    EXPECT_EQ(second.phase, Phase::kCommitted) << second.failure_reason << ": " << second.failure_detail;
-  }
-  ASSERT_TRUE(world.UntilWithTime([&] { return world.GetTask(task).state == TaskState::kDone; }));
-  EXPECT_EQ(world.GetTask(task).rounds_committed, 1U);
-  EXPECT_EQ(world.GetTask(task).current_version, 2U);
+  ExpectCommitted(world, cohort, task);
 }
 
-void HoldNothing(FakeRegistry&) {}
-void HoldBase(FakeRegistry& registry) { registry.down = true; }
-void HoldEvaluation(FakeRegistry& registry) { registry.evaluate_down = true; }
-void HoldCommit(FakeRegistry& registry) { registry.commit_down = true; }
-void LoseAnswer(FakeRegistry& registry) { registry.lose_answers = true; }
+INSTANTIATE_TEST_SUITE_P(Phases, WorkKillTest,
+                         testing::Values(WorkKill{"Aggregating", Phase::kAggregating, HoldBase, false, false, true},
+                                         WorkKill{"Validating", Phase::kValidating, HoldEvaluation, false, false, true},
+                                         WorkKill{"ValidatingOnAnotherHost", Phase::kValidating, HoldEvaluation, true, false,
+                                                  false},
+                                         WorkKill{"CommitAskedNotDone", Phase::kValidating, HoldCommit, false, true, true},
+                                         WorkKill{"CommitDoneAnswerLost", Phase::kValidating, LoseAnswer, false, true, true},
+                                         WorkKill{"OtherHostCommitDone", Phase::kValidating, LoseAnswer, true, true, true},
+                                         WorkKill{"OtherHostCommitNotDone", Phase::kValidating, HoldCommit, true, true, false}),
+                         [](const auto& param_info) { return std::string(param_info.param.name); });
 
-INSTANTIATE_TEST_SUITE_P(
-    Phases, KillTest,
-    testing::Values(Kill{"Selecting", Phase::kSelecting, HoldNothing, false, false, Phase::kFailed},
-                    Kill{"Training", Phase::kTraining, HoldNothing, false, false, Phase::kFailed},
-                    Kill{"Collecting", Phase::kCollecting, HoldNothing, false, false, Phase::kFailed},
-                    Kill{"Unmasking", Phase::kUnmasking, HoldNothing, false, false, Phase::kFailed},
-                    Kill{"Aggregating", Phase::kAggregating, HoldBase, false, false, Phase::kFailed},
-                    Kill{"Validating", Phase::kValidating, HoldEvaluation, false, false, Phase::kFailed},
-                    Kill{"CommitAskedNotDone", Phase::kValidating, HoldCommit, false, true, Phase::kCommitted},
-                    Kill{"CommitDoneAnswerLost", Phase::kValidating, LoseAnswer, false, true, Phase::kCommitted},
-                    Kill{"OtherHostCommitDone", Phase::kValidating, LoseAnswer, true, true, Phase::kCommitted},
-                    Kill{"OtherHostCommitNotDone", Phase::kValidating, HoldCommit, true, true, Phase::kFailed}),
-    [](const auto& param_info) { return std::string(param_info.param.name); });
+// --- killed between journal and store ---
+
+struct Closing {
+  Phase phase;
+  Event event;
+  FaultyStore::Fault fault;
+};
+
+class ClosingTest : public testing::TestWithParam<Closing> {};
+
+TEST_P(ClosingTest, AClosedPhaseIsLeftWhetherTheStoreHeardOfItOrNot) {
+  const Closing& closing = GetParam();
+  World world;
+  const bool active = closing.event == Event::kUpdatesToConfirm || closing.event == Event::kSurvivorsConfirmed;
+  const std::string task = world.StartTask(SpecOf(active ? Adversary::kActive : Adversary::kSemiHonest));
+  Cohort cohort(world, MakeRoundId(task, 1));
+  Turnout turnout = kTurnout;
+  cohort.PlayTo(closing.phase, turnout);
+  world.store->Break(closing.event, closing.fault);
+  const std::map<Phase, std::size_t> steps = {{Phase::kSelecting, turnout.advertise}, {Phase::kTraining, turnout.share},
+                                              {Phase::kCollecting, turnout.upload},   {Phase::kConfirming, turnout.confirm},
+                                              {Phase::kUnmasking, turnout.unmask},    {Phase::kAggregating, 0}};
+  cohort.Step(closing.phase, steps.at(closing.phase));
+  ASSERT_TRUE(world.UntilWithTime([&] { return world.store->faults() > 0; }));
+  Restart(world, cohort);
+  cohort.Play(turnout);
+  ExpectCommitted(world, cohort, task);
+}
+
+std::vector<Closing> Closings() {
+  std::vector<Closing> closings;
+  for (const auto fault : {FaultyStore::Fault::kRefused, FaultyStore::Fault::kAnswerLost}) {
+    closings.push_back({Phase::kSelecting, Event::kRosterComplete, fault});
+    closings.push_back({Phase::kTraining, Event::kKeysShared, fault});
+    closings.push_back({Phase::kCollecting, Event::kUpdatesCollected, fault});
+    closings.push_back({Phase::kCollecting, Event::kUpdatesToConfirm, fault});
+    closings.push_back({Phase::kConfirming, Event::kSurvivorsConfirmed, fault});
+    closings.push_back({Phase::kUnmasking, Event::kSharesRevealed, fault});
+    closings.push_back({Phase::kUnmasking, Event::kSumUnmasked, fault});
+  }
+  return closings;
+}
+
+INSTANTIATE_TEST_SUITE_P(Events, ClosingTest, testing::ValuesIn(Closings()), [](const auto& param_info) {
+  const bool refused = param_info.param.fault == FaultyStore::Fault::kRefused;
+  return std::string(EventName(param_info.param.event)) + (refused ? "_StoreBehind" : "_AnswerLost");
+});
+
+// --- what cannot go on ---
+
+struct Loss {
+  const char* name;
+  Phase phase;
+  void (*lose)(World&, const std::string& round_id);
+};
+
+class LossTest : public testing::TestWithParam<Loss> {};
+
+TEST_P(LossTest, ARoundThatLostItsMemoryFailsAndLeaksNothing) {
+  World world;
+  const std::string task = world.StartTask(SpecOf());
+  const std::string first = MakeRoundId(task, 1);
+  Cohort cohort(world, first);
+  cohort.PlayTo(GetParam().phase, kTurnout);
+  world.KillProcess();
+  cohort.Forget();
+  GetParam().lose(world, first);
+  world.StartProcess();
+  ExpectFailedCleanly(world, task);
+}
+
+void LoseJournal(World& world, const std::string& round_id) { std::filesystem::remove(world.JournalOf(round_id)); }
+void CutJournal(World& world, const std::string& round_id) { std::filesystem::resize_file(world.JournalOf(round_id), 200); }
+void AlterJournal(World& world, const std::string& round_id) {
+  auto bytes = *ReadFile(world.JournalOf(round_id), 1 << 24);
+  bytes[bytes.size() / 2] ^= std::byte{1};
+  ASSERT_TRUE(WriteFileAtomic(world.JournalOf(round_id), bytes).ok());
+}
+void LoseSum(World& world, const std::string&) {
+  std::filesystem::remove_all(world.spool_folder());
+  std::filesystem::create_directories(world.spool_folder());
+}
+
+INSTANTIATE_TEST_SUITE_P(Losses, LossTest,
+                         testing::Values(Loss{"JournalSelecting", Phase::kSelecting, LoseJournal},
+                                         Loss{"JournalTraining", Phase::kTraining, LoseJournal},
+                                         Loss{"JournalCollecting", Phase::kCollecting, LoseJournal},
+                                         Loss{"JournalUnmasking", Phase::kUnmasking, LoseJournal},
+                                         Loss{"CutTraining", Phase::kTraining, CutJournal},
+                                         Loss{"CutUnmasking", Phase::kUnmasking, CutJournal},
+                                         Loss{"AlteredTraining", Phase::kTraining, AlterJournal},
+                                         Loss{"AlteredUnmasking", Phase::kUnmasking, AlterJournal},
+                                         Loss{"SumUnmasking", Phase::kUnmasking, LoseSum}),
+                         [](const auto& param_info) { return std::string(param_info.param.name); });
+
+TEST(Recovery, AJournalThatIsBehindTheStoreEndsTheRound) {
+  World world;
+  const std::string task = world.StartTask(SpecOf());
+  const std::string first = MakeRoundId(task, 1);
+  Cohort cohort(world, first);
+  cohort.PlayTo(Phase::kTraining, kTurnout);
+  const auto early = ReadFile(world.JournalOf(first), 1 << 24);
+  ASSERT_TRUE(early);
+  cohort.Share(kTurnout.share);
+  ASSERT_TRUE(cohort.Enter(Phase::kCollecting));
+  world.KillProcess();
+  cohort.Forget();
+  ASSERT_TRUE(WriteFileAtomic(world.JournalOf(first), *early).ok());
+  world.StartProcess();
+  ExpectFailedCleanly(world, task);
+  EXPECT_NE(world.GetRound(first).failure_detail.find("ROUND_DAMAGED"), std::string::npos)
+      << world.GetRound(first).failure_detail;
+}
+
+TEST(Recovery, ARoundIsNotTakenUpForEver) {
+  World world;
+  const std::string task = world.StartTask(SpecOf());
+  const std::string first = MakeRoundId(task, 1);
+  Cohort cohort(world, first);
+  cohort.PlayTo(Phase::kTraining, kTurnout);
+  for (std::uint32_t i = 0; i < kResumptionsMax; ++i) {
+    Restart(world, cohort);
+    cohort.Join();
+  }
+  EXPECT_EQ(world.GetRound(first).phase, Phase::kTraining);
+  Restart(world, cohort);
+  ExpectFailedCleanly(world, task);
+  EXPECT_NE(world.GetRound(first).failure_detail.find("RESUMED_TOO_OFTEN"), std::string::npos);
+}
+
+TEST(Recovery, ACancelledTaskDoesNotGoOnWithItsRound) {
+  World world;
+  const std::string task = world.StartTask(SpecOf());
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.PlayTo(Phase::kTraining, kTurnout);
+  world.KillProcess();
+  cohort.Forget();
+  {
+    auto store = OpenSqliteRoundStore(world.store_file());
+    ASSERT_TRUE(store && (*store)->CancelTask("cancel", task, "why"));
+  }
+  world.StartProcess();
+  // Nobody takes up a task that has ended; whoever is asked to end it does so.
+  ASSERT_TRUE(world.UntilWithTime([&] { return world.GetTask(task).state == TaskState::kCancelled; }));
+  EXPECT_EQ(world.registry.versions(), 1U);
+}
+
+TEST(Recovery, AnUploadGoesOnWhereItWasCutOff) {
+  World world;
+  const std::string task = world.StartTask(SpecOf());
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.PlayTo(Phase::kCollecting, kTurnout);
+  cohort.Mask(kSurvivors);
+  cohort.Upload(5);
+  SimDevice& sixth = cohort.device(6);
+  {
+    auto upload = Await<std::shared_ptr<Upload>>([&](auto answer) {
+      cohort.round().BeginUpload(sixth.who(), sixth.masked().size(), ToBytes(crypto::Sha256(sixth.masked())), 0, answer);
+    });
+    ASSERT_TRUE(upload);
+    ASSERT_TRUE((*upload)->Append(sixth.masked().first(100)).ok());
+  }
+  Restart(world, cohort);
+  cohort.Join();
+  ASSERT_TRUE(world.UntilWithTime([&] { return sixth.Poll(cohort.round(), Phase::kTraining).has_value(); }));
+  const auto progress = Await<aggregation::UploadProgress>([&](auto answer) { cohort.round().GetUpload(sixth.who(), answer); });
+  ASSERT_TRUE(progress) << progress.error().ToString();
+  EXPECT_EQ(progress->received, 100U);
+  EXPECT_TRUE(sixth.Send(cohort.round(), sixth.masked(), crypto::Sha256(sixth.masked()), 100).ok());
+  const auto first =
+      Await<aggregation::UploadProgress>([&](auto answer) { cohort.round().GetUpload(cohort.device(1).who(), answer); });
+  ASSERT_TRUE(first);
+  EXPECT_TRUE(first->complete);
+  cohort.Play(kTurnout);
+  ExpectCommitted(world, cohort, task);
+}
 
 TEST(Recovery, ARoundThatWaitsForItsCommitNeitherFailsNorEndsTwice) {
   World world;
@@ -111,25 +353,24 @@ TEST(Recovery, ARoundThatWaitsForItsCommitNeitherFailsNorEndsTwice) {
   EXPECT_EQ(world.GetTask(task).state, TaskState::kCancelled);
 }
 
-TEST(Recovery, AnOrderlyStopLeavesTheTaskToTheNextProcess) {
+TEST(Recovery, AnOrderlyStopLeavesTheRoundToTheNextProcess) {
   World world;
   const std::string task = world.StartTask(SpecOf());
-  {
-    Cohort cohort(world, MakeRoundId(task, 1));
-    cohort.PlayTo(Phase::kCollecting, {});
-    auto waiting = std::make_shared<std::promise<std::string>>();
-    cohort.round().AwaitPhase(
-        cohort.device(1).who(), Phase::kCollecting, Millis(30'000),
-        [waiting](Result<PhaseUpdate> update) { waiting->set_value(update ? "update" : update.error().reason()); });
-    world.coordinator->Drain();
-    EXPECT_EQ(waiting->get_future().get(), "STOPPING");
-    EXPECT_EQ(world.coordinator->CreateTask("late", "print", SpecOf()).error().reason(), "STOPPING");
-  }
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.PlayTo(Phase::kCollecting, kTurnout);
+  cohort.Step(Phase::kCollecting, 7);
+  auto waiting = std::make_shared<std::promise<std::string>>();
+  cohort.round().AwaitPhase(cohort.device(1).who(), Phase::kCollecting, Millis(30'000), [waiting](Result<PhaseUpdate> update) {
+    waiting->set_value(update ? "update" : update.error().reason());
+  });
+  world.coordinator->Drain();
+  EXPECT_EQ(waiting->get_future().get(), "STOPPING");
+  EXPECT_EQ(world.coordinator->CreateTask("late", "print", SpecOf()).error().reason(), "STOPPING");
   world.StopProcess();
+  cohort.Forget();
   world.StartProcess();
-  const Round second = Cohort(world, MakeRoundId(task, 2)).Play({});
-  EXPECT_EQ(second.phase, Phase::kCommitted);
-  EXPECT_EQ(world.GetRound(MakeRoundId(task, 1)).failure_reason, failure::kAggregatorRestarted);
+  cohort.Play(kTurnout);
+  ExpectCommitted(world, cohort, task);
 }
 
 TEST(Recovery, ASelectorThatForgotItsSelectionIsAskedAgain) {

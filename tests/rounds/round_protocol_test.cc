@@ -1,7 +1,7 @@
 // What devices may not do, and what they may repeat.
 #include <gtest/gtest.h>
 
-#include "tests/rounds/world.h"
+#include "tests/rounds/cohort.h"
 
 namespace edgefleet::rounds {
 namespace {
@@ -45,7 +45,7 @@ TEST_F(RoundProtocol, MessagesOfAnotherPhaseAreRefusedAndRepetitionsSucceed) {
   cohort_->Join();
   ASSERT_TRUE(device(1).Advertise(round()).ok());
   EXPECT_TRUE(device(1).Advertise(round()).ok());
-  SimDevice twin(1, round().round_id());  // the same device, other keys
+  SimDevice twin(1, round().round_id(), cohort_->encoding(), secagg::Adversary::kSemiHonest);  // the same device, other keys
   EXPECT_EQ(twin.Advertise(round()).reason(), "ALREADY_SUBMITTED");
   EXPECT_EQ(device(1).SendShares(round(), {}).reason(), "WRONG_PHASE");
 
@@ -150,9 +150,11 @@ TEST_F(RoundProtocol, LongPollsEndWithThePhaseWithTimeOrWithANewerOne) {
   ASSERT_TRUE(update);
   EXPECT_EQ(update->phase, Phase::kTraining);
   ASSERT_TRUE(update->training);
-  EXPECT_EQ(update->training->roster.size(), 20U);
-  EXPECT_EQ(update->training->threshold, 11U);
-  EXPECT_EQ(update->training->vector_length, kParameters + 1);
+  const auto shape = secagg::ShapeOf(cohort_->encoding(), kParameters);
+  EXPECT_EQ(update->training->members, 20U);
+  EXPECT_EQ(update->training->graph, *secagg::DeriveParameters(20, AssumptionsOf(SampleSpec())));
+  EXPECT_EQ(update->training->config.vector_length, shape->elements);
+  EXPECT_EQ(update->training->config.element_bits, shape->element_bits);
 }
 
 class Recorder final : public TaskWatcher {
@@ -247,6 +249,11 @@ TEST_F(RoundProtocol, TheSelectorIsToldThePlanAndTheSeedOfTheRound) {
   EXPECT_EQ(request.plan.manifest_path, "fashion/versions/1.json");
   EXPECT_EQ(request.plan.parameter_count, kParameters);
   EXPECT_EQ(request.plan.value_bits, cohort_->encoding().value_bits);
+  EXPECT_EQ(request.plan.keep_fraction, 1);
+  EXPECT_FALSE(request.plan.rotate);
+  EXPECT_EQ(request.plan.participants_max, 20U);
+  EXPECT_EQ(request.plan.encoding_seed, EncodingSeed(MakeRoundId(task_, 1), SampleSpec().cohort.seed));
+  EXPECT_EQ(request.plan.adversary, secagg::Adversary::kSemiHonest);
   EXPECT_EQ(request.deadline, world_.GetRound(MakeRoundId(task_, 1)).started + Millis(120'000));
 }
 

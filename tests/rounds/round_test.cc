@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "tests/rounds/world.h"
+#include "tests/rounds/cohort.h"
 
 namespace edgefleet::rounds {
 namespace {
@@ -48,7 +48,13 @@ TEST(Round, CommitsThePlainWeightedMeanOfSurvivorsDespiteDropoutsAtEveryStep) {
   EXPECT_EQ(round.dropouts_recovered, 2U);
   EXPECT_EQ(round.examples, 14U * 15 / 2 * 7);  // none of the fourteen is above the maximum
   EXPECT_EQ(round.new_version, 2U);
-  EXPECT_EQ(round.update_bytes, 14U * (kParameters + 1) * 4);
+  const auto shape = secagg::ShapeOf(cohort.encoding(), kParameters);
+  ASSERT_TRUE(shape);
+  EXPECT_EQ(round.element_bits, shape->element_bits);
+  EXPECT_EQ(round.update_bytes, 14U * secagg::PackedSize(shape->elements, shape->element_bits));
+  EXPECT_EQ((secagg::GraphParameters{round.degree, round.threshold}), *secagg::DeriveParameters(18, AssumptionsOf(SpecOf())));
+  EXPECT_EQ(round.blamed, 0U);
+  EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(14));
 
   const auto committed = world.registry.Parameters(2);
   const auto expected = Expected(cohort, 14);
@@ -72,14 +78,23 @@ TEST(Round, DevicesThatSayTheyLeaveAreNotWaitedFor) {
   cohort.Advertise(19);
   ASSERT_TRUE(cohort.device(20).Leave(cohort.round()).ok());
   world.Reach(MakeRoundId(task, 1), Phase::kTraining);
-  ASSERT_TRUE(world.Until([&] { return cohort.device(1).Poll(cohort.round(), Phase::kSelecting)->training.has_value(); }));
+  ASSERT_TRUE(world.Until([&] {
+    const auto update = cohort.device(1).Poll(cohort.round(), Phase::kSelecting);
+    return update && update->training;
+  }));
   cohort.Share(18);
   ASSERT_TRUE(cohort.device(19).Leave(cohort.round()).ok());
-  ASSERT_TRUE(world.Until([&] { return cohort.device(1).Poll(cohort.round(), Phase::kTraining)->collecting.has_value(); }));
+  ASSERT_TRUE(world.Until([&] {
+    const auto update = cohort.device(1).Poll(cohort.round(), Phase::kTraining);
+    return update && update->collecting;
+  }));
   cohort.Mask(17);
   cohort.Upload(17);
   ASSERT_TRUE(cohort.device(18).Leave(cohort.round()).ok());
-  ASSERT_TRUE(world.Until([&] { return cohort.device(1).Poll(cohort.round(), Phase::kCollecting)->unmasking.has_value(); }));
+  ASSERT_TRUE(world.Until([&] {
+    const auto update = cohort.device(1).Poll(cohort.round(), Phase::kCollecting);
+    return update && update->unmasking;
+  }));
   cohort.Unmask(16);
   ASSERT_TRUE(cohort.device(17).Leave(cohort.round()).ok());
   world.Reach(MakeRoundId(task, 1), Phase::kCommitted);
@@ -114,9 +129,9 @@ TEST_P(TooFewTest, FailsAtTheDeadlineWithTheRightReason) {
 
 INSTANTIATE_TEST_SUITE_P(Phases, TooFewTest,
                          testing::Values(TooFew{failure::kTooFewAdvertised, {.advertise = 7}, Phase::kSelecting},
-                                         TooFew{failure::kTooFewShared, {.share = 10}, Phase::kTraining},
-                                         TooFew{failure::kTooFewUpdates, {.upload = 10}, Phase::kCollecting},
-                                         TooFew{failure::kTooFewUnmasked, {.unmask = 10}, Phase::kUnmasking}),
+                                         TooFew{failure::kTooFewShared, {.share = 7}, Phase::kTraining},
+                                         TooFew{failure::kTooFewUpdates, {.upload = 7}, Phase::kCollecting},
+                                         TooFew{failure::kTooFewUnmasked, {.unmask = 3}, Phase::kUnmasking}),
                          [](const auto& param_info) { return std::string(param_info.param.reason); });
 
 TEST(Round, EndsWhenTheSelectorFindsTooFewOrIsAway) {
@@ -183,7 +198,8 @@ TEST(Round, AnUpdateThatIsRubbishFailsTheRoundAndNotTheProcess) {
   Cohort cohort(world, MakeRoundId(task, 1));
   cohort.PlayTo(Phase::kCollecting, {});
   cohort.Mask(19);
-  std::vector<std::uint32_t> rubbish(kParameters + 1, 0x80000000U);
+  const auto shape = secagg::ShapeOf(cohort.encoding(), kParameters);
+  std::vector<std::uint32_t> rubbish(shape->elements, 1U << (shape->element_bits - 1));
   ASSERT_TRUE(cohort.device(20).MaskWords(cohort.round(), rubbish).ok());
   cohort.Upload(20);
   ASSERT_TRUE(cohort.Enter(Phase::kUnmasking));

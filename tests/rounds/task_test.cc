@@ -27,7 +27,7 @@ TEST(CheckTask, NamesTheFieldThatIsWrong) {
       {"rounds", [](TaskSpec& s) { s.rounds = 0; }},
       {"rounds", [](TaskSpec& s) { s.rounds = 100'001; }},
       {"cohort_size", [](TaskSpec& s) { s.cohort.cohort_size = 1; }},
-      {"cohort_size", [](TaskSpec& s) { s.cohort.cohort_size = 4000, s.cohort.over_provision = 2; }},
+      {"cohort_size", [](TaskSpec& s) { s.cohort.cohort_size = 8000, s.cohort.over_provision = 3; }},
       {"over_provision", [](TaskSpec& s) { s.cohort.over_provision = 0.5; }},
       {"over_provision", [&](TaskSpec& s) { s.cohort.over_provision = nan; }},
       {"stratify_by", [](TaskSpec& s) { s.cohort.stratify_by = {"colour"}; }},
@@ -40,7 +40,15 @@ TEST(CheckTask, NamesTheFieldThatIsWrong) {
       {"learning_rate", [&](TaskSpec& s) { s.learning_rate = nan; }},
       {"proximal_mu", [](TaskSpec& s) { s.proximal_mu = -1; }},
       {"example_count_max", [](TaskSpec& s) { s.example_count_max = 0; }},
-      {"example_count_max", [](TaskSpec& s) { s.example_count_max = 1'000'000'001; }},
+      {"value_bits", [](TaskSpec& s) { s.compression.value_bits = 1; }},
+      {"bits", [](TaskSpec& s) { s.compression.value_bits = 24, s.cohort.cohort_size = 1000; }},
+      {"keep_fraction", [&](TaskSpec& s) { s.compression.keep_fraction = 1.5; }},
+      {"keep_fraction", [&](TaskSpec& s) { s.compression.keep_fraction = nan; }},
+      {"adversary", [](TaskSpec& s) { s.secure_aggregation.adversary = static_cast<secagg::Adversary>(0); }},
+      {"mask_cipher", [](TaskSpec& s) { s.secure_aggregation.mask_cipher = static_cast<secagg::MaskCipher>(9); }},
+      {"corrupt_fraction", [&](TaskSpec& s) { s.secure_aggregation.corrupt_fraction = nan; }},
+      {"dropout_fraction", [](TaskSpec& s) { s.secure_aggregation.dropout_fraction = 1; }},
+      {"roster of 20", [](TaskSpec& s) { s.secure_aggregation.corrupt_fraction = 0.9; }},
       {"clip_norm", [](TaskSpec& s) { s.privacy.clip_norm = 0; }},
       {"noise_multiplier", [](TaskSpec& s) { s.privacy.noise_multiplier = -1; }},
       {"delta", [](TaskSpec& s) { s.privacy.delta = 0; }},
@@ -72,12 +80,43 @@ TEST(Task, AssignsNoMoreThanTheRoundedProduct) {
   EXPECT_EQ(AssignedMax(spec), 12U);
 }
 
-TEST(Task, NeedsTheMinimumAndMoreThanHalfOfTheRoster) {
+TEST(Task, ASumNeedsTheMinimumTheThresholdAndOnSparseGraphsAllButThePlannedDropouts) {
   TaskSpec spec = SampleSpec();
   spec.participants_min = 5;
-  EXPECT_EQ(MembersNeeded(spec, 20), 11U);
-  EXPECT_EQ(MembersNeeded(spec, 6), 5U);
-  EXPECT_EQ(MembersNeeded(spec, 2), 5U);
+  spec.secure_aggregation.dropout_fraction = 0;
+  EXPECT_EQ(SurvivorsMin(spec, 20, {.degree = 19, .threshold = 3}), 5U);
+  EXPECT_EQ(SurvivorsMin(spec, 20, {.degree = 19, .threshold = 11}), 12U);
+  EXPECT_EQ(SurvivorsMin(spec, 20, {.degree = 16, .threshold = 3}), 18U);  // over_provision 1: a tenth may drop out
+  spec.secure_aggregation.dropout_fraction = 0.5;
+  EXPECT_EQ(SurvivorsMin(spec, 20, {.degree = 16, .threshold = 3}), 10U);
+}
+
+TEST(Task, PlansForTheDropoutsThatOverProvisioningMakesUpForAndATenthMore) {
+  TaskSpec spec = SampleSpec();
+  spec.secure_aggregation.dropout_fraction = 0;
+  EXPECT_NEAR(DropoutFraction(spec), 0.1, 1e-12);
+  spec.cohort.over_provision = 1.25;
+  EXPECT_NEAR(DropoutFraction(spec), 0.3, 1e-12);
+  spec.cohort.over_provision = 3;
+  EXPECT_EQ(DropoutFraction(spec), 0.45);
+  spec.secure_aggregation.dropout_fraction = 0.2;
+  EXPECT_EQ(DropoutFraction(spec), 0.2);
+}
+
+TEST(Task, EachRoundHasAnEncodingOfItsOwn) {
+  TaskSpec spec = SampleSpec();
+  spec.compression = {.value_bits = 12, .keep_fraction = 0.25, .rotate = true};
+  const auto one = MakeEncoding(spec, "t-1");
+  const auto other = MakeEncoding(spec, "t-2");
+  ASSERT_TRUE(one && other);
+  EXPECT_EQ(one->value_bits, 12U);
+  EXPECT_EQ(one->keep_fraction, 0.25);
+  EXPECT_TRUE(one->rotate);
+  EXPECT_EQ(one->participants_max, 20U);
+  EXPECT_EQ(one->seed, MakeEncoding(spec, "t-1")->seed);
+  EXPECT_NE(one->seed, other->seed);
+  spec.cohort.seed = 7;
+  EXPECT_NE(one->seed, MakeEncoding(spec, "t-1")->seed);
 }
 
 TEST(Task, EpsilonGrowsWithRoundsAndIsInfiniteWithoutNoise) {

@@ -81,7 +81,20 @@ CREATE TABLE leases (
 );
 )sql";
 
-constexpr sql::Migration kMigrations[] = {{"tasks, rounds, ledger, leases", kTasksRoundsLedger}};
+// CONFIRMING became phase 4; what came from there on moved up by one.
+constexpr std::string_view kConfirming = R"sql(
+UPDATE rounds SET phase = phase + 1 WHERE phase >= 4;
+UPDATE transitions SET source = source + 1 WHERE source >= 4;
+UPDATE transitions SET target = target + 1 WHERE target >= 4;
+ALTER TABLE rounds ADD COLUMN adversary BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE rounds ADD COLUMN degree BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE rounds ADD COLUMN threshold BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE rounds ADD COLUMN element_bits BIGINT NOT NULL DEFAULT 32;
+ALTER TABLE rounds ADD COLUMN blamed BIGINT NOT NULL DEFAULT 0;
+)sql";
+
+constexpr sql::Migration kMigrations[] = {{"tasks, rounds, ledger, leases", kTasksRoundsLedger},
+                                          {"confirming, graphs and blames", kConfirming}};
 
 }  // namespace
 

@@ -50,6 +50,11 @@ Round ReadRound(const sql::Row& row) {
   round.commit_request_id = row.Text(20);
   round.started = FromUnixMillis(row.Int(21));
   if (row.Int(22) != 0) round.ended = FromUnixMillis(row.Int(22));
+  round.adversary = static_cast<secagg::Adversary>(row.Int(23));
+  round.degree = Count(row, 24);
+  round.threshold = Count(row, 25);
+  round.element_bits = Count(row, 26);
+  round.blamed = Count(row, 27);
   return round;
 }
 
@@ -76,7 +81,12 @@ std::vector<sql::Value> RoundValues(const Round& round) {
           round.update_bytes,
           round.commit_request_id,
           ToUnixMillis(round.started),
-          round.ended ? ToUnixMillis(*round.ended) : std::int64_t{0}};
+          round.ended ? ToUnixMillis(*round.ended) : std::int64_t{0},
+          static_cast<std::int64_t>(round.adversary),
+          round.degree,
+          round.threshold,
+          round.element_bits,
+          round.blamed};
 }
 
 LedgerEntry ReadLedger(const sql::Row& row) {
