@@ -285,8 +285,11 @@ Status ServerConfirming::AddConfirmation(std::uint32_t index, const Confirmation
 }
 
 Status ServerConfirming::CheckConfirmations() const {
+  std::vector<bool> can_answer;  // each is asked by all its neighbours
+  can_answer.reserve(ledger().members());
+  for (std::uint32_t index = 1; index <= ledger().members(); ++index) can_answer.push_back(CanAnswer(ledger(), index));
   return CheckHolders(
-      ledger(), [this](std::uint32_t n) { return CanAnswer(ledger(), n); }, "can answer for confirmed survivors");
+      ledger(), [&](std::uint32_t n) { return can_answer[n - 1]; }, "can answer for confirmed survivors");
 }
 
 ServerState::Next ServerConfirming::CloseConfirmations() {
