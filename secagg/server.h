@@ -92,7 +92,7 @@ class Server {
   // FAILED_PRECONDITION [NOT_A_SURVIVOR]; [UNCONFIRMED] for a survivor without t confirming neighbours, which cannot answer.
   Result<UnmaskRequest> Request(std::uint32_t index) const;
 
-  // INVALID_ARGUMENT [BAD_ANSWER] (sizes, other survivors), FAILED_PRECONDITION [NOT_A_SURVIVOR].
+  // INVALID_ARGUMENT [BAD_ANSWER] (sizes, other survivors), FAILED_PRECONDITION [NOT_A_SURVIVOR], [UNCONFIRMED] (as Request).
   Status AddAnswer(std::uint32_t index, const UnmaskAnswer& answer);
   std::uint32_t answer_count() const;
   // Whether every secret that is needed has t shares. More answers than that let wrong shares be found and left out.

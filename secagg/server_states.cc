@@ -17,6 +17,11 @@ Error BelowThreshold(std::size_t count, std::size_t needed, const std::string& w
 Error AlreadySubmitted(std::uint32_t index, const std::string& what) {
   return AlreadyExists("ALREADY_SUBMITTED", "member " + std::to_string(index) + " has sent other " + what + " before");
 }
+Error Unconfirmed(std::uint32_t index) {
+  return FailedPrecondition("UNCONFIRMED", "member " + std::to_string(index) +
+                                               " or too many of its neighbours have not confirmed the survivors, so it cannot "
+                                               "answer");
+}
 Error NotASurvivor(std::uint32_t index) {
   return FailedPrecondition("NOT_A_SURVIVOR", "the update of member " + std::to_string(index) + " is not in the sum");
 }
@@ -304,10 +309,7 @@ Result<UnmaskRequest> ServerUnmasking::Request(std::uint32_t index) const {
   if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
   UnmaskRequest request{.survivors = ledger().survivor_bitmap};
   if (!ledger().active()) return request;
-  if (!CanAnswer(ledger(), index)) {
-    return FailedPrecondition("UNCONFIRMED", "too few neighbours of member " + std::to_string(index) +
-                                                 " have confirmed the survivors, so it cannot answer");
-  }
+  if (!CanAnswer(ledger(), index)) return Unconfirmed(index);
   // As many as it needs, no more: they were verified when they came.
   const auto& neighbours = ledger().NeighboursOf(index);
   request.signers.resize(BitmapSize(neighbours.size()));
@@ -325,6 +327,7 @@ Result<UnmaskRequest> ServerUnmasking::Request(std::uint32_t index) const {
 Status ServerUnmasking::AddAnswer(std::uint32_t index, const UnmaskAnswer& answer) {
   EF_RETURN_IF_ERROR(CheckMember(index));
   if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
+  if (!CanAnswer(ledger(), index)) return Unconfirmed(index);
   const std::vector<std::uint32_t> senders = ledger().Senders(index);
   if (!std::ranges::equal(answer.survivors_digest, SurvivorsDigest(ledger().survivor_bitmap)) ||
       !IsBitmapOf(answer.held, senders.size()) || answer.shares.size() != CountBits(answer.held) * kShareSize) {

@@ -243,6 +243,22 @@ TEST_P(HostileClients, ADealerWhoseCommitmentIsFalseIsNamed) {
   EXPECT_EQ(fleet_.server.blames(), expected);
 }
 
+// It was told the survivors, but has not signed them: an answer of its own making would stand in a transcript that no verifier
+// takes.
+TEST(HostileClientsActive, AnswersWithoutAConfirmation) {
+  Fleet fleet({.members = 5, .graph = {4, 3}, .survivors_min = 3, .adversary = Adversary::kActive});
+  ASSERT_TRUE(fleet.AdvertiseAndClose().ok());
+  ASSERT_TRUE(fleet.ShareAndClose().ok());
+  ASSERT_TRUE(fleet.UploadAndClose().ok());
+  ASSERT_TRUE(fleet.ConfirmAndClose({5}).ok());
+  UnmaskAnswer answer{.survivors_digest = ToBytes(SurvivorsDigest(fleet.server.SurvivorBitmap().value())), .held = Bytes(1)};
+  EXPECT_EQ(fleet.server.AddAnswer(5, answer).reason(), "UNCONFIRMED");
+  EXPECT_EQ(fleet.server.answer_count(), 0U);
+  ASSERT_TRUE(fleet.AnswerAndUnmask({5}).ok());
+  EXPECT_EQ(fleet.sum, fleet.PlainSum(fleet.server.survivors()));
+  EXPECT_TRUE(fleet.server.blames().empty());
+}
+
 TEST_P(HostileClients, SumsOfAnotherLength) {
   PlayToAnswers(0);
   SendAll();
