@@ -51,8 +51,8 @@ struct TranscriptSummary {
 };
 
 // DATA_LOSS [TRANSCRIPT_INVALID] with the record, counted from 0, and what is wrong; INVALID_ARGUMENT [BAD_ASSUMPTIONS] for a
-// corrupt fraction out of range. Reads record after record; memory for the largest one and O(n k). Time: 0.1 ms a member in the
-// active variant.
+// corrupt fraction out of range. Reads record after record; memory for the largest one and O(n k). Time: 0.25 ms a member in
+// the active variant.
 Result<TranscriptSummary> VerifyTranscript(std::istream& transcript, const VerifyOptions& options);
 // Also NOT_FOUND [FILE_MISSING] and the other errors of base/file.h.
 Result<TranscriptSummary> VerifyTranscript(const std::filesystem::path& file, const VerifyOptions& options);
