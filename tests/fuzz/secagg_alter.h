@@ -105,7 +105,7 @@ inline void AlterString(Bytes& string, const Decision& decision) {
       std::ranges::fill(string, decision.value());
       break;
     case 4:  // what belongs to one stands at another's place
-      std::ranges::rotate(string, string.begin() + static_cast<std::ptrdiff_t>(place));
+      std::rotate(string.begin(), string.begin() + static_cast<std::ptrdiff_t>(place), string.end());
       break;
     case 5:
       random.Fill(string);

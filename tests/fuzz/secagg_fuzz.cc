@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <map>
 #include <optional>
-#include <source_location>
 #include <string>
 
 #include "tests/fuzz/secagg_alter.h"
@@ -20,9 +19,9 @@ using secagg::testing::Fleet;
 using secagg::testing::FleetOptions;
 using secagg::testing::Words;
 
-void Require(bool right, std::source_location where = std::source_location::current()) {
+void Require(bool right, int line = __builtin_LINE()) {
   if (right) return;
-  std::fprintf(stderr, "%s:%u: does not hold\n", where.file_name(), static_cast<unsigned>(where.line()));
+  std::fprintf(stderr, "%s:%d: does not hold\n", __FILE__, line);
   std::abort();
 }
 
