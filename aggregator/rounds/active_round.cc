@@ -42,6 +42,7 @@ ActiveRound::ActiveRound(RoundPorts ports, RoundPlan plan, RoundMemory memory, R
       listener_(listener),
       round_id_(plan_.record.round_id),
       strand_(std::make_shared<Strand>(ports_.control, kStrandQueueMax)),
+      transcript_(ports_, round_id_),
       adding_(std::make_shared<Strand>(ports_.work, kStrandQueueMax)),
       record_(plan_.record),
       memory_(std::move(memory)) {}
@@ -171,6 +172,7 @@ void ActiveRound::StartMove(Event event) {
   auto move = std::make_shared<Move>(
       Move{.target = record_, .event = event, .number = ++moves_, .until = ports_.clock.Now() + kStoreMax, .sum = memory_.sum});
   move->target.phase = *Next(record_.phase, event);
+  if (memory_.state && !unmasking_) move->server = memory_.state->server();
   if (IsFinal(move->target.phase)) move->target.ended = ports_.clock.Now();
   moving_ = true;
   TryMove(move, kBackoffMin);
@@ -193,6 +195,11 @@ Status ActiveRound::Store(Move& move, const std::vector<std::string>& uploaders)
     EF_ASSIGN_OR_RETURN(move.sum, OpenSum(ports_, memory_.started.config, uploaders));
   }
   if (move.event == Event::kUpdatesCollected || move.event == Event::kUpdatesToConfirm) EF_RETURN_IF_ERROR(Charge(move.target));
+  if (IsFinal(move.target.phase)) {
+    transcript_.OnEnded(move.server.get(), move.event, move.target.failure_reason);
+  } else if (move.server) {
+    transcript_.OnClosed(move.event, *move.server);
+  }
   return ports_.store.Advance(plan_.lease, move.target, move.event, ports_.clock.Now());
 }
 

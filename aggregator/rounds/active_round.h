@@ -35,6 +35,7 @@
 #include "aggregator/rounds/aggregate.h"
 #include "aggregator/rounds/round_memory.h"
 #include "aggregator/rounds/round_plan.h"
+#include "aggregator/rounds/round_transcript.h"
 #include "base/executor.h"
 
 namespace edgefleet::rounds {
@@ -117,6 +118,7 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
     std::uint64_t number = 0;
     WallTime until;
     std::shared_ptr<aggregation::RunningSum> sum;  // opened by it
+    std::shared_ptr<const secagg::Server> server;  // unchanged meanwhile; null where it is not there or a job changes it
   };
   using Counted = std::function<void(const Status&)>;
 
@@ -198,6 +200,7 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   RoundListener& listener_;
   const std::string round_id_;
   const std::shared_ptr<Strand> strand_;
+  RoundTranscript transcript_;
   const std::shared_ptr<Strand> adding_;  // of uploads to the sum, on `work`
 
   // All below belongs to the strand.
@@ -208,6 +211,7 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   bool collection_over_ = false;                          // its deadline has passed
   std::optional<Timer::Id> deadline_timer_;
   WallTime deadline_;
+  bool unmasking_ = false;   // a job has the server
   bool moving_ = false;      // the phase is closed, and the next one is being stored
   std::uint64_t moves_ = 0;  // number of the present move; an older one that still retries gives up
   bool failing_ = false;

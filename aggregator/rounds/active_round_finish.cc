@@ -39,6 +39,7 @@ void ActiveRound::StartAggregation() {
     record_.blamed = memory_.averaged.blamed;
     return StartMove(Event::kSumUnmasked);
   }
+  unmasking_ = true;
   Call<std::shared_ptr<const Aggregate>>(
       [this, server = memory_.state->server(),
        sum = std::exchange(memory_.sum, nullptr)]() -> Result<std::shared_ptr<const Aggregate>> {
@@ -53,6 +54,7 @@ void ActiveRound::StartAggregation() {
       },
       WallTime::min(),  // not tried again: an unmasked sum is masked no more
       [this](Result<std::shared_ptr<const Aggregate>> aggregate) {
+        unmasking_ = false;
         record_.blamed = LogBlames();
         if (!aggregate) return Fail(failure::kAggregationFailed, aggregate.error().ToString());
         record_.examples = (*aggregate)->examples;

@@ -7,6 +7,14 @@ namespace edgefleet::rounds {
 
 using aggregation::UploadProgress;
 
+namespace {
+
+Error Malformed() {
+  return InvalidArgument("BAD_UPDATE", "the update is not packed as this round's updates are; it does not count");
+}
+
+}  // namespace
+
 std::uint64_t ActiveRound::upload_size() const { return secagg::PackedSize(plan_.shape.elements, plan_.shape.element_bits); }
 
 void ActiveRound::GetUpload(Participant who, Answer<UploadProgress> answer) {
@@ -56,6 +64,7 @@ void ActiveRound::CountUpload(const std::string& device_id, Counted done) {
   if (abandoned_) return done(NotHere());
   const Member& member = memory_.state->members().at(device_id);
   if (member.uploaded) return done(OkStatus());
+  if (member.malformed) return done(Malformed());
   if (Status open = CheckPhase(member, Phase::kCollecting); !open.ok()) return done(open);
   const auto [waiting, first] = counting_.try_emplace(device_id);
   waiting->second.push_back(std::move(done));
@@ -76,11 +85,12 @@ void ActiveRound::OnCounted(const std::string& device_id, Status added) {
   } else if (added.reason() == "SUM_SPOILT") {
     Fail(failure::kAggregationFailed, added.ToString());
   } else if (added.reason() == "BAD_UPDATE") {  // it cannot send another
-    member.left = true;
+    member.malformed = member.left = true;
     memory_.journal->Remember(DeviceLeft{device_id});
   }
   if (added.ok() && !member.uploaded) {
-    added = memory_.state->server() ? memory_.state->CountUpload(device_id) : Status(RoundClosed("the round has ended"));
+    const bool open = !failing_ && memory_.state->server();
+    added = open ? memory_.state->CountUpload(device_id) : Status(RoundClosed("the round has ended"));
     record_.update_bytes += added.ok() ? upload_size() : 0;
   }
   for (const auto& done : waiting.mapped()) done(added);

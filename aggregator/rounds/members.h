@@ -39,6 +39,7 @@ struct Member {
   bool uploaded = false;  // its update is in the sum
   bool asked = false;     // from UNMASKING on: it can reveal shares
   std::shared_ptr<UploadSlot> slot = std::make_shared<UploadSlot>();
+  bool malformed = false;  // its update was refused for good
   bool left = false;
 
   // Has this device dropped out of what the round is doing in `phase`?

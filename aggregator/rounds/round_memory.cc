@@ -158,10 +158,6 @@ std::filesystem::path CandidateFile(const std::filesystem::path& folder, const s
   return folder / (round_id + ".f32");
 }
 
-std::filesystem::path TranscriptFile(const std::filesystem::path& folder, const std::string& round_id) {
-  return folder / (round_id + ".jsonl");
-}
-
 Result<std::vector<float>> ReadCandidate(const std::filesystem::path& file, std::uint64_t count) {
   EF_ASSIGN_OR_RETURN(const Bytes bytes, ReadFile(file, count * sizeof(float)));
   if (bytes.size() != count * sizeof(float)) return DataLoss("CANDIDATE_DAMAGED", "the stored parameters have another size");

@@ -44,7 +44,6 @@ Result<std::shared_ptr<aggregation::RunningSum>> OpenSum(const RoundPorts& ports
                                                          const std::vector<std::string>& devices);
 
 std::filesystem::path CandidateFile(const std::filesystem::path& folder, const std::string& round_id);
-std::filesystem::path TranscriptFile(const std::filesystem::path& folder, const std::string& round_id);
 // DATA_LOSS [CANDIDATE_DAMAGED] for another number of parameters; the errors of ReadFile.
 Result<std::vector<float>> ReadCandidate(const std::filesystem::path& file, std::uint64_t count);
 

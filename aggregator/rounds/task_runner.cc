@@ -238,6 +238,7 @@ Status TaskRunner::EndRound(const Lease& lease, Round round, Event event) {
   const Phase former = round.phase;
   round.phase = *rounds::Next(former, event);
   round.ended = ports_.clock.Now();
+  RoundTranscript(ports_, round.round_id).OnEnded(nullptr, event, round.failure_reason);
   EF_RETURN_IF_ERROR(ports_.store.Advance(lease, round, event, *round.ended));
   ports_.logger.Info("round recovered", {{"round_id", round.round_id}, {"phase", PhaseName(round.phase)}});
   host_.OnPhase(round, former);

@@ -200,7 +200,7 @@ class Cohort {
   }
   // True once the round is in `phase`; time passes while it is not.
   bool Enter(Phase phase) {
-    const bool there = world_.UntilWithTime([&] { return world_.GetRound(round_id_).phase >= phase; }, Millis(50));
+    const bool there = world_.UntilWithTime([&] { return world_.GetRound(round_id_).phase >= phase; }, Millis(100));
     EXPECT_TRUE(there) << PhaseName(phase);
     return world_.GetRound(round_id_).phase == phase && Visible(phase);
   }
@@ -223,7 +223,7 @@ class Cohort {
       Step(phase, count);
     }
     EXPECT_TRUE(world_.UntilWithTime([&] { return world_.GetRound(round_id_).phase >= std::min(target, Phase::kCommitted); },
-                                     Millis(50)));
+                                     Millis(100)));
   }
 
   // The parameters that the round must commit with these survivors, to the last bit.

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "secagg/transcript/verify.h"
 #include "tests/rounds/cohort.h"
 
 namespace edgefleet::rounds {
@@ -53,6 +54,10 @@ void ExpectCommitted(World& world, Cohort& cohort, const std::string& task) {
   EXPECT_FALSE(std::filesystem::exists(world.CandidateOf(round.round_id)));
   EXPECT_EQ(world.spool->bytes_reserved(), 0U);
   EXPECT_TRUE(world.UntilWithTime([&] { return world.GetTask(task).state == TaskState::kDone; }));
+  const auto transcript = secagg::VerifyTranscript(world.TranscriptOf(round.round_id), {});
+  ASSERT_TRUE(transcript) << transcript.error().ToString();
+  EXPECT_EQ(transcript->survivors, kSurvivors);
+  EXPECT_EQ(transcript->outcome, secagg::Outcome::kCommitted);
 }
 
 // The round has failed as the restart's victim, nothing is left of it, and the next one succeeds.

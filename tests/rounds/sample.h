@@ -20,6 +20,7 @@ inline TaskSpec SampleSpec() {
   spec.batch_size = 10;
   spec.learning_rate = 0.1;
   spec.example_count_max = 100;
+  spec.training_ms_max = 30'000;
   spec.privacy = {.clip_norm = 1, .noise_multiplier = 0, .delta = 1e-5, .epsilon_max = 0};
   spec.secure_aggregation.dropout_fraction = 0.35;  // every device is every other's neighbour then
   return spec;

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <future>
+#include <latch>
 #include <memory>
 #include <thread>
 
@@ -129,8 +130,8 @@ class World {
     ASSERT_TRUE(spooled) << spooled.error().ToString();
     spool = std::move(*spooled);
     timer = std::make_unique<ManualTimer>();
-    control_ = std::make_unique<ThreadPool>("control", 2, 4096);
-    work_ = std::make_unique<ThreadPool>("work", 2, 4096);
+    control_ = std::make_unique<ThreadPool>("control", kThreads, 4096);
+    work_ = std::make_unique<ThreadPool>("work", kThreads, 4096);
     coordinator = std::make_unique<Coordinator>(RoundPorts{.store = *store,
                                                            .models = registry,
                                                            .cohorts = selector,
@@ -165,6 +166,9 @@ class World {
   std::filesystem::path spool_folder() const { return folder_ / "spool"; }
   std::filesystem::path store_file() const { return folder_ / "rounds.db"; }
   std::filesystem::path JournalOf(const std::string& round_id) const { return folder_ / "rounds" / round_id / "journal"; }
+  std::filesystem::path TranscriptOf(const std::string& round_id) const {
+    return TranscriptFile(folder_ / "transcripts", round_id);
+  }
   std::filesystem::path CandidateOf(const std::string& round_id) const {
     return CandidateFile(folder_ / "candidates", round_id);
   }
@@ -176,15 +180,16 @@ class World {
     while (std::chrono::steady_clock::now() < limit) {
       if (done()) return true;
       timer->RunDue(clock.Now());
-      std::this_thread::sleep_for(std::chrono::microseconds(200));  // what is due in fake time has real work to do
+      std::this_thread::yield();
     }
     return false;
   }
-  // The same with time passing in steps.
+  // The same with time passing in steps, each after all that can happen without it.
   template <typename Predicate>
   bool UntilWithTime(Predicate done, Millis step = Millis(100)) {
     return Until([&] {
       if (done()) return true;
+      Settle();
       clock.Advance(step);
       return false;
     });
@@ -224,6 +229,17 @@ class World {
   }
 
  private:
+  static constexpr std::size_t kThreads = 2;  // of each pool
+
+  // Waits until the pools have done all that they had to do; it may have made more.
+  void Settle() {
+    for (ThreadPool* pool : {work_.get(), control_.get()}) {
+      auto met = std::make_shared<std::latch>(kThreads);
+      for (std::size_t i = 0; i < kThreads; ++i) ASSERT_TRUE(pool->Submit([met] { met->arrive_and_wait(); }).ok());
+      met->wait();
+    }
+  }
+
   const std::filesystem::path folder_;
   const crypto::Ed25519SecretKey transcript_key_ = KeyOf(1'000'000);
   crypto::SecureRandom random_;

@@ -1,0 +1,43 @@
+// The public transcript of a round's secure aggregation (secagg/transcript/transcript.h), written as its phases close.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "aggregator/rounds/round_plan.h"
+#include "aggregator/rounds/transitions.h"
+#include "secagg/server.h"
+#include "secagg/transcript/transcript.h"
+
+namespace edgefleet::rounds {
+
+std::filesystem::path TranscriptFile(const std::filesystem::path& folder, const std::string& round_id);
+
+// Thread-safe; blocks on the disk. A transcript that cannot be written is logged, and the round goes on: what is missing in it is
+// seen by who verifies it. A record that is there already, from an earlier process, stays.
+class RoundTranscript {
+ public:
+  // Without a transcript key in `ports` nothing is written.
+  RoundTranscript(const RoundPorts& ports, std::string round_id);
+
+  // After the server's closing that `event` stands for, before anyone is told of it.
+  void OnClosed(Event event, const secagg::Server& server);
+  // `server` null: it cannot tell who is to blame. A round that had no roster has no transcript.
+  void OnEnded(const secagg::Server* server, Event event, const std::string& failure_reason);
+
+ private:
+  Status Write(Event event, const secagg::Server& server);
+  Status Open();
+  void Log(const Status& written) const;
+
+  const std::string round_id_;
+  const std::filesystem::path file_;
+  const crypto::Ed25519SecretKey* const key_;
+  Logger& logger_;
+  std::mutex mutex_;
+  std::unique_ptr<secagg::TranscriptWriter> writer_;
+};
+
+}  // namespace edgefleet::rounds

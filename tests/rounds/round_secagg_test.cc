@@ -1,0 +1,169 @@
+// Rounds on the protocol's limits: dropouts, the active variant, devices that send what is wrong, elements of any width.
+#include <gtest/gtest.h>
+
+#include "secagg/transcript/verify.h"
+#include "tests/rounds/cohort.h"
+
+namespace edgefleet::rounds {
+namespace {
+
+using secagg::Adversary;
+
+TaskSpec SpecOf(Adversary adversary) {
+  TaskSpec spec = SampleSpec();
+  spec.participants_min = 5;
+  spec.failed_rounds_max = 1;
+  spec.secure_aggregation.adversary = adversary;
+  return spec;
+}
+
+enum class Step { kShare, kUpload, kConfirm, kAnswer };
+
+struct Limit {
+  const char* name;
+  Adversary adversary;
+  Step step;           // where devices drop out
+  const char* reason;  // "": as many as the round bears; else one more, and the round fails so
+};
+
+class LimitTest : public testing::TestWithParam<Limit> {};
+
+TEST_P(LimitTest, BearsDropoutsUpToTheLimitAndNoneBeyond) {
+  const Limit& limit = GetParam();
+  const TaskSpec spec = SpecOf(limit.adversary);
+  const auto graph = secagg::DeriveParameters(20, AssumptionsOf(spec));
+  ASSERT_TRUE(graph);
+  const std::size_t survivors_min = SurvivorsMin(spec, 20, *graph);
+  const bool bears = std::string(limit.reason).empty();
+  // Confirmations and answers that suffice depend on the graph: fewer than the threshold never do.
+  const std::size_t left = bears ? survivors_min : limit.step >= Step::kConfirm ? graph->threshold - 1 : survivors_min - 1;
+  Turnout turnout;
+  if (limit.step == Step::kShare) turnout.share = left;
+  if (limit.step <= Step::kUpload) turnout.upload = left;
+  if (limit.step <= Step::kConfirm) turnout.confirm = left;
+  turnout.unmask = left;
+
+  World world;
+  const std::string task = world.StartTask(spec);
+  Cohort cohort(world, MakeRoundId(task, 1));
+  const Round round = cohort.Play(turnout);
+  EXPECT_EQ(round.failure_reason, limit.reason) << round.failure_detail;
+  EXPECT_EQ(round.phase, bears ? Phase::kCommitted : Phase::kFailed);
+  EXPECT_EQ(world.registry.versions(), bears ? 2U : 1U);
+  EXPECT_EQ(round.adversary, limit.adversary);
+  EXPECT_EQ(round.blamed, 0U);
+  if (!bears) return;
+  EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(turnout.upload));
+  EXPECT_EQ(world.store->ListTransitions(round.round_id)->size(), limit.adversary == Adversary::kActive ? 7U : 6U);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Steps, LimitTest,
+    testing::Values(Limit{"Shares", Adversary::kSemiHonest, Step::kShare, ""},
+                    Limit{"SharesBeyond", Adversary::kSemiHonest, Step::kShare, failure::kTooFewShared},
+                    Limit{"Uploads", Adversary::kSemiHonest, Step::kUpload, ""},
+                    Limit{"UploadsBeyond", Adversary::kSemiHonest, Step::kUpload, failure::kTooFewUpdates},
+                    Limit{"Answers", Adversary::kSemiHonest, Step::kAnswer, ""},
+                    Limit{"AnswersBeyond", Adversary::kSemiHonest, Step::kAnswer, failure::kTooFewUnmasked},
+                    Limit{"ActiveShares", Adversary::kActive, Step::kShare, ""},
+                    Limit{"ActiveUploads", Adversary::kActive, Step::kUpload, ""},
+                    Limit{"ActiveUploadsBeyond", Adversary::kActive, Step::kUpload, failure::kTooFewUpdates},
+                    Limit{"ActiveConfirmations", Adversary::kActive, Step::kConfirm, ""},
+                    Limit{"ActiveConfirmationsBeyond", Adversary::kActive, Step::kConfirm, failure::kTooFewConfirmed},
+                    Limit{"ActiveAnswers", Adversary::kActive, Step::kAnswer, ""},
+                    Limit{"ActiveAnswersBeyond", Adversary::kActive, Step::kAnswer, failure::kTooFewUnmasked}),
+    [](const auto& param_info) { return std::string(param_info.param.name); });
+
+TEST(RoundSecagg, TheTranscriptOfAnActiveRoundHoldsForWhoeverReplaysIt) {
+  World world;
+  const std::string task = world.StartTask(SpecOf(Adversary::kActive));
+  Cohort cohort(world, MakeRoundId(task, 1));
+  const Round round = cohort.Play({.upload = 17, .confirm = 16, .unmask = 15});
+  ASSERT_EQ(round.phase, Phase::kCommitted) << round.failure_detail;
+  const auto summary =
+      secagg::VerifyTranscript(world.TranscriptOf(round.round_id), {.authorities = {Authority().public_key()}});
+  ASSERT_TRUE(summary) << summary.error().ToString();
+  EXPECT_EQ(summary->members, 20U);
+  EXPECT_EQ(summary->survivors, 17U);
+  EXPECT_GE(summary->confirmations, 15U);
+  EXPECT_GE(summary->answers, 14U);
+  EXPECT_EQ(summary->outcome, secagg::Outcome::kCommitted);
+}
+
+TEST(RoundSecagg, ActiveTasksNeedEnrolmentKeys) {
+  World world;
+  world.StopProcess();
+  world.enrolment_keys.clear();
+  world.StartProcess();
+  const auto refused = world.coordinator->CreateTask("create", "print", SpecOf(Adversary::kActive));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), "NO_ENROLMENT_KEYS");
+}
+
+TEST(RoundSecagg, DevicesWithoutAnIdentityAreNotInAnActiveRound) {
+  World world;
+  const std::string task = world.StartTask(SpecOf(Adversary::kActive));
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.Join();
+  SimDevice stranger(20, MakeRoundId(task, 1), cohort.encoding(), Adversary::kSemiHonest);
+  EXPECT_EQ(stranger.Advertise(cohort.round()).reason(), "BAD_SIGNATURE");
+  const Round round = cohort.Play({.advertise = 19, .share = 19, .upload = 19, .confirm = 19, .unmask = 19});
+  EXPECT_EQ(round.phase, Phase::kCommitted) << round.failure_detail;
+  EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(19));
+}
+
+TEST(RoundSecagg, ADeviceThatRevealsWrongSharesIsFoundAndLeftOut) {
+  World world;
+  const std::string task = world.StartTask(SpecOf(Adversary::kSemiHonest));
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.PlayTo(Phase::kUnmasking, {});
+  const auto answer = cohort.device(3).PrepareAnswer(cohort.round());
+  ASSERT_TRUE(answer);
+  for (std::size_t at = 0; at < (*answer)->shares.size(); at += secagg::kShareSize) (*answer)->shares[at] ^= std::byte{1};
+  cohort.Unmask(20);
+  ASSERT_TRUE(cohort.Enter(Phase::kCommitted));
+  EXPECT_EQ(world.GetRound(MakeRoundId(task, 1)).blamed, 1U);
+  EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(20));
+}
+
+TEST(RoundSecagg, AnUpdateThatIsNotPackedAsItMustBeIsRefusedAndTheRestGoesOn) {
+  World world;
+  TaskSpec spec = SpecOf(Adversary::kSemiHonest);
+  const std::string task = world.StartTask(spec);
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.PlayTo(Phase::kCollecting, {});
+  cohort.Mask(20);
+  Bytes dirty = ToBytes(cohort.device(20).masked());
+  const auto shape = secagg::ShapeOf(cohort.encoding(), kParameters);
+  ASSERT_NE(shape->elements * shape->element_bits % 8, 0U);
+  dirty.back() |= std::byte{0x80};
+  EXPECT_EQ(cohort.device(20).Send(cohort.round(), dirty, crypto::Sha256(dirty), 0).reason(), "BAD_UPDATE");
+  cohort.Upload(19);
+  ASSERT_TRUE(cohort.Enter(Phase::kUnmasking));
+  cohort.Unmask(19);
+  ASSERT_TRUE(cohort.Enter(Phase::kCommitted));
+  EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(19));
+}
+
+class CompressionTest : public testing::TestWithParam<CompressionSpec> {};
+
+TEST_P(CompressionTest, ElementsOfAnyWidthAddUpExactly) {
+  World world;
+  TaskSpec spec = SpecOf(Adversary::kSemiHonest);
+  spec.compression = GetParam();
+  const std::string task = world.StartTask(spec);
+  Cohort cohort(world, MakeRoundId(task, 1));
+  const Round round = cohort.Play({.upload = 17, .unmask = 16});
+  ASSERT_EQ(round.phase, Phase::kCommitted) << round.failure_detail;
+  EXPECT_NE(round.element_bits % 8, 0U);
+  EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(17));
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, CompressionTest,
+                         testing::Values(CompressionSpec{.value_bits = 8}, CompressionSpec{.value_bits = 13},
+                                         CompressionSpec{.value_bits = 16, .keep_fraction = 0.5},
+                                         CompressionSpec{.value_bits = 10, .rotate = true},
+                                         CompressionSpec{.value_bits = 18, .keep_fraction = 0.3, .rotate = true}));
+
+}  // namespace
+}  // namespace edgefleet::rounds
