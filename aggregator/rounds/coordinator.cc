@@ -46,8 +46,13 @@ void Coordinator::ClearDisk() {
       if (phase_since_.contains(round_id)) continue;  // it runs here
     }
     auto round = ports_.store.GetRound(round_id);
-    const bool needed = round ? !IsFinal(round->phase) : round.error().code() != StatusCode::kNotFound;
-    if (needed) continue;
+    if (round && !IsFinal(round->phase)) {
+      // A round that its task's end has left behind has no other owner.
+      auto task = ports_.store.GetTask(round->task_id);
+      if (task && task->state != TaskState::kRunning) TakeUp(round->task_id);
+      continue;
+    }
+    if (!round && round.error().code() != StatusCode::kNotFound) continue;
     Status removed = ForgetRound(ports_, round_id);
     if (!removed.ok()) ports_.logger.Warn("round's files not removed", {{"round_id", round_id}, {"error", removed.ToString()}});
   }

@@ -15,8 +15,8 @@ namespace edgefleet::rounds {
 
 std::filesystem::path TranscriptFile(const std::filesystem::path& folder, const std::string& round_id);
 
-// Thread-safe; blocks on the disk. A transcript that cannot be written is logged, and the round goes on: what is missing in it is
-// seen by who verifies it. A record that is there already, from an earlier process, stays.
+// Thread-safe; blocks on the disk. A transcript that cannot be written is logged, and the round goes on: what is missing in it
+// is seen by who verifies it. A record that is there already, from an earlier process, stays.
 class RoundTranscript {
  public:
   // Without a transcript key in `ports` nothing is written.

@@ -305,8 +305,11 @@ TEST(Recovery, ACancelledTaskDoesNotGoOnWithItsRound) {
     ASSERT_TRUE(store && (*store)->CancelTask("cancel", task, "why"));
   }
   world.StartProcess();
-  // Nobody takes up a task that has ended; whoever is asked to end it does so.
-  ASSERT_TRUE(world.UntilWithTime([&] { return world.GetTask(task).state == TaskState::kCancelled; }));
+  const std::string first = MakeRoundId(task, 1);
+  ASSERT_TRUE(world.UntilWithTime([&] { return IsFinal(world.GetRound(first).phase); }));
+  EXPECT_EQ(world.GetRound(first).failure_reason, failure::kTaskCancelled);
+  EXPECT_EQ(world.GetTask(task).state, TaskState::kCancelled);
+  EXPECT_TRUE(world.UntilWithTime([&] { return !std::filesystem::exists(world.JournalOf(first).parent_path()); }));
   EXPECT_EQ(world.registry.versions(), 1U);
 }
 

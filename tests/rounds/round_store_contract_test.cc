@@ -7,7 +7,11 @@
 #include <functional>
 #include <limits>
 
+#include "aggregator/rounds/store/migrations.h"
+#include "aggregator/rounds/store/spec_codec.h"
 #include "aggregator/rounds/store/sql_round_store.h"
+#include "base/adapters/postgres/postgres.h"
+#include "base/adapters/sqlite/sqlite.h"
 #include "base/crypto/crypto.h"
 #include "tests/rounds/sample.h"
 #include "tests/support/private_postgres.h"
@@ -22,6 +26,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual Result<std::unique_ptr<RoundStore>> Open() = 0;
+  virtual Result<std::unique_ptr<sql::Database>> OpenDatabase() = 0;
 };
 
 class SqliteBackend final : public Backend {
@@ -31,6 +36,7 @@ class SqliteBackend final : public Backend {
   }
   ~SqliteBackend() override { std::filesystem::remove_all(folder_); }
   Result<std::unique_ptr<RoundStore>> Open() override { return OpenSqliteRoundStore(folder_ / "rounds.db"); }
+  Result<std::unique_ptr<sql::Database>> OpenDatabase() override { return sqlite::Open(folder_ / "rounds.db"); }
 
  private:
   const std::filesystem::path folder_;
@@ -40,6 +46,7 @@ class PostgresBackend final : public Backend {
  public:
   explicit PostgresBackend(std::string url) : url_(std::move(url)) {}
   Result<std::unique_ptr<RoundStore>> Open() override { return OpenPostgresRoundStore(url_); }
+  Result<std::unique_ptr<sql::Database>> OpenDatabase() override { return postgres::Open({.url = url_, .schema = "rounds"}); }
 
  private:
   const std::string url_;
@@ -55,6 +62,13 @@ class RoundStoreContract : public testing::TestWithParam<const char*> {
   static void TearDownTestSuite() { Cluster().reset(); }
 
   void SetUp() override {
+    NewBackend();
+    Reopen();
+  }
+
+  // An empty place; the store of the former one is gone.
+  void NewBackend() {
+    store_.reset();
     if (std::string(GetParam()) == "Sqlite") {
       backend_ = std::make_unique<SqliteBackend>();
     } else {
@@ -67,7 +81,6 @@ class RoundStoreContract : public testing::TestWithParam<const char*> {
       ASSERT_TRUE(url) << url.error().ToString();
       backend_ = std::make_unique<PostgresBackend>(*url);
     }
-    Reopen();
   }
 
   void Reopen() {
@@ -314,6 +327,71 @@ TEST_P(RoundStoreContract, CancellingEndsARunningTaskOnly) {
   EXPECT_EQ(store_->GetTask("t1")->state, TaskState::kCancelled);
   EXPECT_EQ(store_->CreateRound(lease, NewRound("t1", 1)).reason(), "TASK_ENDED");
   EXPECT_TRUE(store_->RunningTasks(10)->empty());
+}
+
+// Rows as the first schema had them: phases without CONFIRMING, tasks without secure aggregation's options.
+TEST_P(RoundStoreContract, TakesUpAStoreOfTheFirstSchema) {
+  NewBackend();
+  {
+    auto database = backend_->OpenDatabase();
+    ASSERT_TRUE(database) << database.error().ToString();
+    ASSERT_TRUE(sql::Migrate(**database, Migrations().first(1)).ok());
+    std::string spec = EncodeSpec(SampleSpec());
+    for (const std::string key : {"\"secure_aggregation\":{", "\"compression\":{"}) {
+      const auto at = spec.find(key);
+      ASSERT_NE(at, std::string::npos);
+      spec.erase(at, spec.find("},", at) + 2 - at);
+    }
+    const Status filled = (*database)->Transact([&](sql::Transaction& tx) -> Status {
+      for (const std::string& statement :
+           {"INSERT INTO tasks VALUES ('t1', 1, '" + spec + "', 1, '', 0, 0, 0, 3, 0, 0.0, 7)",
+            std::string(
+                "INSERT INTO rounds VALUES ('t1-1', 't1', 1, 4, '', '', 3, 0, 20, 20, 20, 18, 0, 2, 0, 0.0, 0.0, 0.0, 0.0, "
+                "900, '', 7, 0)"),
+            std::string("INSERT INTO transitions VALUES ('t1-1', 1, 3, 3, 4, 8)")}) {
+        auto rows = tx.Execute(statement, {});
+        if (!rows) return rows.error();
+      }
+      return OkStatus();
+    });
+    ASSERT_TRUE(filled.ok()) << filled.ToString();
+  }
+  Reopen();
+  const auto task = store_->GetTask("t1");
+  ASSERT_TRUE(task) << task.error().ToString();
+  EXPECT_EQ(task->spec.model, SampleSpec().model);
+  EXPECT_EQ(task->spec.secure_aggregation.adversary, secagg::Adversary::kSemiHonest);
+  EXPECT_EQ(task->spec.secure_aggregation.dropout_fraction, 0);
+  EXPECT_EQ(task->spec.compression.value_bits, 0U);
+  const auto round = store_->GetRound("t1-1");
+  ASSERT_TRUE(round) << round.error().ToString();
+  EXPECT_EQ(round->phase, Phase::kUnmasking);
+  EXPECT_EQ(round->adversary, secagg::Adversary::kSemiHonest);
+  EXPECT_EQ(round->element_bits, 32U);
+  EXPECT_EQ(round->degree, 0U);
+  EXPECT_EQ(round->uploaded, 18U);
+  EXPECT_EQ(store_->ListTransitions("t1-1")->front().source, Phase::kCollecting);
+  EXPECT_EQ(store_->ListTransitions("t1-1")->front().target, Phase::kUnmasking);
+}
+
+TEST_P(RoundStoreContract, KeepsSecureAggregationAndCompressionOfATask) {
+  Task task;
+  task.task_id = "t1";
+  task.spec = SampleSpec();
+  task.spec.secure_aggregation = {secagg::Adversary::kActive, 0.25, 0.125, secagg::MaskCipher::kAes128Ctr};
+  task.spec.compression = {.value_bits = 13, .keep_fraction = 0.5, .rotate = true};
+  task.created = now_;
+  ASSERT_TRUE(store_->CreateTask("req", "print", task));
+  Reopen();
+  const auto stored = store_->GetTask("t1");
+  ASSERT_TRUE(stored);
+  EXPECT_EQ(stored->spec.secure_aggregation.adversary, secagg::Adversary::kActive);
+  EXPECT_EQ(stored->spec.secure_aggregation.corrupt_fraction, 0.25);
+  EXPECT_EQ(stored->spec.secure_aggregation.dropout_fraction, 0.125);
+  EXPECT_EQ(stored->spec.secure_aggregation.mask_cipher, secagg::MaskCipher::kAes128Ctr);
+  EXPECT_EQ(stored->spec.compression.value_bits, 13U);
+  EXPECT_EQ(stored->spec.compression.keep_fraction, 0.5);
+  EXPECT_TRUE(stored->spec.compression.rotate);
 }
 
 INSTANTIATE_TEST_SUITE_P(Stores, RoundStoreContract, testing::Values("Sqlite", "Postgres"),
