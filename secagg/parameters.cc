@@ -160,6 +160,11 @@ Result<GraphParameters> DeriveParameters(std::uint64_t members, const Assumption
   return complete;
 }
 
+Result<GraphParameters> DeriveCompleteGraph(std::uint64_t members, const Assumptions& assumptions) {
+  EF_RETURN_IF_ERROR(CheckAssumptions(members, assumptions));
+  return CompleteGraph(CountsOf(members, assumptions), assumptions.adversary);
+}
+
 Status CheckPrivacy(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {
   EF_RETURN_IF_ERROR(CheckAssumptions(members, assumptions));
   const Counts counts = CountsOf(members, assumptions);

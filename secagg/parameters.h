@@ -56,6 +56,10 @@ struct GraphParameters {
 // [NO_SAFE_PARAMETERS] when no graph meets the assumptions: the message says why and what to change.
 Result<GraphParameters> DeriveParameters(std::uint64_t members, const Assumptions& assumptions);
 
+// The complete graph, k = n - 1, with the least threshold that is private: where every member must be every other's neighbour.
+// The errors of DeriveParameters.
+Result<GraphParameters> DeriveCompleteGraph(std::uint64_t members, const Assumptions& assumptions);
+
 // What a device does before it joins: are these parameters, which a server chose, at least as private as the device's own
 // assumptions demand? Correctness is the server's concern. FAILED_PRECONDITION [UNSAFE_PARAMETERS] with the reason;
 // INVALID_ARGUMENT [BAD_ASSUMPTIONS].

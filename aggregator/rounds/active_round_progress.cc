@@ -72,7 +72,7 @@ void ActiveRound::CheckSelecting(bool deadline) {
 }
 
 void ActiveRound::CloseRoster() {
-  const auto graph = secagg::DeriveParameters(record_.advertised, AssumptionsOf(spec()));
+  const auto graph = GraphFor(spec(), record_.advertised);
   if (!graph) return Fail(failure::kUnsafeParameters, graph.error().message());
   ClosePhase(
       {.event = Event::kRosterComplete, .graph = *graph, .survivors_min = SurvivorsMin(spec(), record_.advertised, *graph)},

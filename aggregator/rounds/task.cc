@@ -105,8 +105,12 @@ Status CheckSecureAggregation(const SecureAggregationSpec& spec) {
 
 // Rosters between the two fail alone when their graph is not safe.
 Status CheckRosters(const TaskSpec& spec) {
+  if (spec.secure_aggregation.adversary == secagg::Adversary::kActive && AssignedMax(spec) > kActiveMembersMax) {
+    return BadTask("a round against an ACTIVE adversary has at most " + std::to_string(kActiveMembersMax) +
+                   " members; lower selection.cohort_size or over_provision");
+  }
   for (const std::uint32_t members : {AssignedMax(spec), std::max(spec.participants_min, kRosterMin)}) {
-    auto graph = secagg::DeriveParameters(members, AssumptionsOf(spec));
+    auto graph = GraphFor(spec, members);
     if (!graph) {
       return BadTask("secure_aggregation cannot protect a roster of " + std::to_string(members) +
                      " members: " + graph.error().message());
@@ -155,6 +159,12 @@ secagg::Assumptions AssumptionsOf(const TaskSpec& spec) {
   return {.adversary = spec.secure_aggregation.adversary,
           .corrupt_fraction = spec.secure_aggregation.corrupt_fraction,
           .dropout_fraction = DropoutFraction(spec)};
+}
+
+Result<secagg::GraphParameters> GraphFor(const TaskSpec& spec, std::uint32_t members) {
+  const secagg::Assumptions assumptions = AssumptionsOf(spec);
+  if (assumptions.adversary == secagg::Adversary::kActive) return secagg::DeriveCompleteGraph(members, assumptions);
+  return secagg::DeriveParameters(members, assumptions);
 }
 
 std::uint32_t SurvivorsMin(const TaskSpec& spec, std::uint32_t members, const secagg::GraphParameters& graph) {

@@ -105,6 +105,11 @@ class Participant {
     if (setup.members > plan_.participants_max) {
       return InvalidArgument("BAD_PLAN", "the round has more members than the plan's encoding has room for");
     }
+    if (plan_.adversary == secagg::Adversary::kActive && setup.graph.degree + 1 < setup.members) {
+      // A server that lies to members at distant ring places could part them (docs/specs/secagg.md, threat models).
+      return FailedPrecondition("UNSAFE_PARAMETERS",
+                                "against an active adversary every member must be every other's neighbour");
+    }
     EF_ASSIGN_OR_RETURN(const auto shared, client_.ShareKeys(setup));
     EF_RETURN_IF_ERROR(Retrying([&] { return round_.ShareKeys(shared); }));
     control_.Step(RoundStep::kSharedKeys);

@@ -141,7 +141,10 @@ secagg::Encoding EncodingFor(const Flags& flags) {
 
 Status Aggregate(const Flags& flags, const secagg::EncodedShape& shape, const fs::path& folder, Times& times) {
   const secagg::Encoding encoding = EncodingFor(flags);
-  EF_ASSIGN_OR_RETURN(secagg::Server server, secagg::Server::Create({kRound, shape.elements, secagg::kMembersMax}));
+  EF_ASSIGN_OR_RETURN(secagg::Server server,
+                      secagg::Server::Create(
+                          {.config = {.round_id = kRound, .vector_length = shape.elements, .element_bits = shape.element_bits},
+                           .server_nonce = Bytes(secagg::kDigestSize)}));
   Devices devices(flags.updates, flags.dropped, flags.parameters, kValueBits, shape.element_bits, 1);
   EF_RETURN_IF_ERROR(devices.Join(server, kRound));
   const std::uint64_t spool_bytes = 2 * kUpdatesOnDisk * devices.update_bytes() + (std::uint64_t{flags.updates} << 13);
@@ -154,7 +157,6 @@ Status Aggregate(const Flags& flags, const secagg::EncodedShape& shape, const fs
   EF_RETURN_IF_ERROR(devices.Answer(server));
   ThreadPool pool("unmask", std::max(1U, std::thread::hardware_concurrency()), 64);
   EF_RETURN_IF_ERROR(server.Unmask(sum->words(), &pool));
-  secagg::TruncateWords(sum->words(), shape.element_bits);
   times.unmask = Seconds(start);
 
   start = std::chrono::steady_clock::now();

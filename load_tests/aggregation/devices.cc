@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "secagg/session.h"
 #include "secagg/shamir.h"
 
 namespace edgefleet::load_tests {
@@ -35,23 +36,20 @@ Status Devices::Join(secagg::Server& server, const std::string& round_id) {
                         server.AddAdvert({member.cipher.public_key, member.mask.public_key}));
   }
   const auto count = static_cast<std::uint32_t>(members_.size());
-  const std::uint32_t threshold = secagg::SafeThreshold(count, 2);
-  EF_RETURN_IF_ERROR(server.CloseRoster(threshold));
+  const std::uint32_t threshold = survivors_ / 2 + 1;
+  EF_RETURN_IF_ERROR(server.CloseRoster({.degree = count - 1, .threshold = threshold}, survivors_));
   EF_ASSIGN_OR_RETURN(const secagg::RoundSetup setup, server.Setup(1));
+  const secagg::SessionId session = secagg::SessionIdOf(setup);
   for (std::uint32_t sender = 1; sender <= count; ++sender) {
     Member& member = members_[sender - 1];
-    member.mask_key_shares = secagg::SplitSecret(member.mask.secret, threshold, count, random_);
-    member.self_mask_shares = secagg::SplitSecret(member.self_mask_seed, threshold, count, random_);
-    std::vector<secagg::SealedShares> sealed;  // opaque to the server, which only passes them on
-    for (std::uint32_t receiver = 1; receiver <= count; ++receiver) {
-      if (receiver == sender) continue;
-      sealed.push_back({sender, receiver, Bytes(secagg::kSealedSize)});
-      random_.Fill(sealed.back().ciphertext);
-    }
-    EF_RETURN_IF_ERROR(server.AddShares(sender, sealed));
+    member.mask_key_shares = secagg::SplitSecret(member.mask.secret, threshold, count - 1, random_);
+    member.self_mask_shares = secagg::SplitSecret(member.self_mask_seed, threshold, count - 1, random_);
+    secagg::SharedKeys shared{.seed_commitment = ToBytes(secagg::SeedCommitment(member.self_mask_seed, session, sender)),
+                              .sealed = Bytes((count - 1) * secagg::kSealedSize)};  // opaque to the server
+    random_.Fill(shared.sealed);
+    EF_RETURN_IF_ERROR(server.AddShares(sender, shared));
   }
-  PrepareMasks(secagg::DigestOfRound(round_id),
-               secagg::MakeSessionId(round_id, setup.threshold, setup.vector_length, setup.roster));
+  PrepareMasks(secagg::DigestOfRound(round_id), session);
   return server.CloseSharing();
 }
 
@@ -86,15 +84,19 @@ Status Devices::Stream(std::uint32_t index, const Sink& sink) const {
 }
 
 Status Devices::Answer(secagg::Server& server) const {
+  EF_ASSIGN_OR_RETURN(const Bytes survivors, server.SurvivorBitmap());
+  const std::size_t senders = members_.size() - 1;
   for (std::uint32_t index = 1; index <= survivors_; ++index) {
-    secagg::UnmaskAnswer answer;
+    secagg::UnmaskAnswer answer{.survivors_digest = ToBytes(secagg::SurvivorsDigest(survivors)),
+                                .held = Bytes(secagg::BitmapSize(senders))};
+    for (std::size_t place = 0; place < senders; ++place) secagg::SetBit(answer.held, place);
     for (std::uint32_t owner = 1; owner <= members_.size(); ++owner) {
+      if (owner == index) continue;
       const Member& member = members_[owner - 1];
-      if (owner <= survivors_) {
-        answer.self_mask_shares.push_back({owner, ToBytes(member.self_mask_shares[index - 1].bytes())});
-      } else {
-        answer.mask_key_shares.push_back({owner, ToBytes(member.mask_key_shares[index - 1].bytes())});
-      }
+      const std::size_t place = index < owner ? index - 1 : index - 2;  // among the owner's neighbours, who are all others
+      const auto& shares = owner <= survivors_ ? member.self_mask_shares : member.mask_key_shares;
+      const auto share = shares[place].bytes();
+      answer.shares.insert(answer.shares.end(), share.begin(), share.end());
     }
     EF_RETURN_IF_ERROR(server.AddAnswer(index, answer));
   }
