@@ -31,7 +31,7 @@ class LimitTest : public testing::TestWithParam<Limit> {};
 TEST_P(LimitTest, BearsDropoutsUpToTheLimitAndNoneBeyond) {
   const Limit& limit = GetParam();
   const TaskSpec spec = SpecOf(limit.adversary);
-  const auto graph = secagg::DeriveParameters(20, AssumptionsOf(spec));
+  const auto graph = GraphFor(spec, 20);
   ASSERT_TRUE(graph);
   const std::size_t survivors_min = SurvivorsMin(spec, 20, *graph);
   const bool bears = std::string(limit.reason).empty();
