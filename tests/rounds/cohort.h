@@ -219,7 +219,9 @@ class Cohort {
                                                    {Phase::kUnmasking, turnout.unmask}};
     for (const auto& [phase, count] : steps) {
       if (world_.GetRound(round_id_).phase > phase || (phase == Phase::kConfirming && !active())) continue;
-      if (!Enter(phase) || phase == target) return;
+      const bool entered = Enter(phase);
+      if (!entered && world_.GetRound(round_id_).phase > phase) continue;  // it moved on meanwhile, as after a restart
+      if (!entered || phase == target) return;
       Step(phase, count);
     }
     EXPECT_TRUE(world_.UntilWithTime([&] { return world_.GetRound(round_id_).phase >= std::min(target, Phase::kCommitted); },
