@@ -25,9 +25,8 @@ Result<T> Take(std::unique_ptr<ClientState>& state, Result<ClientState::Step<T>>
 
 Result<KeyAdvert> Client::AdvertiseKeys() { return Take(state_, state_->AdvertiseKeys()); }
 Result<SharedKeys> Client::ShareKeys(const RoundSetup& setup) { return Take(state_, state_->ShareKeys(setup)); }
-Status Client::Mask(const Inbox& inbox, std::span<std::uint32_t> update) {
-  EF_ASSIGN_OR_RETURN(state_, state_->Mask(inbox, update));
-  return OkStatus();
+Result<UploadProof> Client::Mask(const Inbox& inbox, std::span<std::uint32_t> update) {
+  return Take(state_, state_->Mask(inbox, update));
 }
 Result<Confirmation> Client::Confirm(ByteView survivors) { return Take(state_, state_->Confirm(survivors)); }
 Result<UnmaskAnswer> Client::Unmask(const UnmaskRequest& request) { return Take(state_, state_->Unmask(request)); }

@@ -3,7 +3,7 @@
 //   Client client(options, guard, random);
 //   KeyAdvert advert = client.AdvertiseKeys();
 //   SharedKeys shared = client.ShareKeys(setup);
-//   client.Mask(inbox, words);                       // words are now safe to upload
+//   UploadProof proof = client.Mask(inbox, words);   // words are now safe to upload, with the proof
 //   Confirmation confirmation = client.Confirm(survivors);   // active variant only
 //   UnmaskAnswer answer = client.Unmask(request);
 //
@@ -60,30 +60,31 @@ class Client {
   Result<KeyAdvert> AdvertiseKeys();
 
   // Checks the setup, splits both secrets among the neighbours and seals the shares. INVALID_ARGUMENT [BAD_SETUP] (out of
-  // range, not this device's round or keys, wrong roster digest), [BAD_ROSTER] (a neighbour's keys are malformed, repeated, of
-  // low order or not the device's own; wrong number), [BAD_SIGNATURE] (an advert is not signed by an enrolled identity, or an
-  // identity appears twice); FAILED_PRECONDITION [POLICY_REFUSES] (roster or sum too small), [UNSAFE_PARAMETERS] (CheckPrivacy
-  // with the policy's corrupt fraction and all the dropouts that survivors_min allows).
+  // range, not this device's round or keys, a roster digest without this device's keys), [BAD_ROSTER] (a neighbour's keys are
+  // malformed, repeated, of low order or not the device's own; wrong number), [BAD_SIGNATURE] (an advert is not signed by an
+  // enrolled identity, or an identity appears twice); FAILED_PRECONDITION [POLICY_REFUSES] (roster or sum too small),
+  // [UNSAFE_PARAMETERS] (CheckPrivacy with the policy's corrupt fraction and all the dropouts that survivors_min allows).
   Result<SharedKeys> ShareKeys(const RoundSetup& setup);
 
   // Opens what the neighbours sent and masks `update` (vector_length words below 2^element_bits) in place with this device's
   // self mask and one pairwise mask for each sender; the result is again below 2^element_bits. Sealed shares that do not open
-  // are left out and complained about in the answer. INVALID_ARGUMENT [BAD_INBOX] (sizes), [BAD_UPDATE] (length or range);
-  // FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than t neighbours have shared or fewer than t shares opened. On an error
-  // `update` is untouched.
-  Status Mask(const Inbox& inbox, std::span<std::uint32_t> update);
+  // are left out and complained about in the answer. The proof says whom the update is masked for; it goes with the upload, and
+  // without it no neighbour reveals a share of this device's seed. INVALID_ARGUMENT [BAD_INBOX] (sizes; sharers without this
+  // device, fewer than survivors_min, or not those among the neighbours that senders names), [BAD_UPDATE] (length or range);
+  // FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than t neighbours have shared or fewer than t shares opened,
+  // [DISCONNECTED] (active: CheckConnected of the sharers). On an error `update` is untouched.
+  Result<UploadProof> Mask(const Inbox& inbox, std::span<std::uint32_t> update);
 
-  // Active variant: signs the survivors, once; the same again gives the same signature. INVALID_ARGUMENT [BAD_SURVIVORS]
-  // (bitmap's size, a neighbour that did not share); FAILED_PRECONDITION [NOT_A_SURVIVOR] (this device is not among them),
-  // [TOO_FEW_SURVIVORS] (fewer than survivors_min, or fewer than t among the neighbours), [DISCONNECTED] (CheckConnected),
-  // [ALREADY_SAID] (other survivors
-  // before).
+  // Active variant: signs sharers and survivors, once; the same again gives the same signature. INVALID_ARGUMENT
+  // [BAD_SURVIVORS] (bitmap's size, one that is no sharer); FAILED_PRECONDITION [NOT_A_SURVIVOR] (this device is not among
+  // them), [TOO_FEW_SURVIVORS] (fewer than survivors_min, or fewer than t among the neighbours), [DISCONNECTED]
+  // (CheckConnected), [ALREADY_SAID] (other survivors before).
   Result<Confirmation> Confirm(ByteView survivors);
 
   // One share for every neighbour whose shares it holds: of the self-mask seed for survivors, of the mask key for the others,
   // never both. The same survivors again give the same answer. Errors of Confirm; in the active variant also
-  // FAILED_PRECONDITION [UNCONFIRMED] with fewer than t valid signatures of neighbours, and [ALREADY_SAID] for survivors that
-  // it did not confirm.
+  // FAILED_PRECONDITION [UNCONFIRMED] with fewer than t valid signatures of neighbours, or unless each surviving neighbour has
+  // masked for the same sharers as this device, and [ALREADY_SAID] for survivors that it did not confirm.
   Result<UnmaskAnswer> Unmask(const UnmaskRequest& request);
 
   // "start", "advertised", "shared", "masked", "confirmed", "answered".

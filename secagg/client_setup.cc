@@ -4,6 +4,7 @@
 #include <string>
 
 #include "secagg/client_states.h"
+#include "secagg/roster.h"
 
 namespace edgefleet::secagg {
 namespace {
@@ -86,8 +87,13 @@ Status CheckIdentities(const RoundSetup& setup, const ClientOptions& options, co
   return OkStatus();
 }
 
-// In a complete graph the device sees every advert, so it can tell whether the digest is theirs.
+// The digest holds this device's fresh keys, so nobody knew the session, and the ring that follows from it, before them. In a
+// complete graph the device sees every advert, so it can tell whether the digest is theirs.
 Status CheckRosterDigest(const RoundSetup& setup, const KeyAdvert& own) {
+  const auto digest = RosterDigestOf(own, setup.index, setup.members, setup.roster_path);
+  if (!digest || !std::ranges::equal(*digest, setup.roster_digest)) {
+    return BadSetup("the roster's digest does not hold this device's keys");
+  }
   if (setup.graph.degree + 1 != setup.members) return OkStatus();
   std::vector<KeyAdvert> adverts = setup.neighbours;
   adverts.insert(adverts.begin() + setup.index - 1, own);

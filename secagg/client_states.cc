@@ -6,6 +6,7 @@
 
 #include "secagg/mask/mask.h"
 #include "secagg/packing.h"
+#include "secagg/roster.h"
 #include "secagg/shamir.h"
 
 namespace edgefleet::secagg {
@@ -28,16 +29,13 @@ Status CheckSurvivors(const Neighbourhood& hood, const HeldShares& held, ByteVie
   if (!TestBit(survivors, hood.index - 1)) {
     return FailedPrecondition("NOT_A_SURVIVOR", "the sum does not hold this device's update; leave the round");
   }
-  const std::size_t count = CountBits(survivors);
-  std::size_t near = 0;
-  for (std::size_t place = 0; place < hood.neighbours.size(); ++place) {
-    if (!TestBit(survivors, hood.neighbours[place] - 1)) continue;
-    if (!TestBit(held.senders, place)) {
-      return InvalidArgument("BAD_SURVIVORS", "a survivor among the neighbours has not shared keys; leave the round");
-    }
-    ++near;
+  for (std::size_t i = 0; i < survivors.size(); ++i) {
+    if ((survivors[i] & ~held.sharers[i]) == std::byte{0}) continue;
+    return InvalidArgument("BAD_SURVIVORS", "a survivor has not shared keys; leave the round");
   }
-  if (count >= hood.survivors_min && near >= hood.threshold) return OkStatus();
+  const std::size_t count = CountBits(survivors);
+  const auto near = std::ranges::count_if(hood.neighbours, [&](std::uint32_t n) { return TestBit(survivors, n - 1); });
+  if (count >= hood.survivors_min && near >= static_cast<std::ptrdiff_t>(hood.threshold)) return OkStatus();
   return FailedPrecondition("TOO_FEW_SURVIVORS", std::to_string(count) + " survivors, " + std::to_string(near) +
                                                      " of them neighbours, are fewer than the round allows; leave it");
 }
@@ -67,7 +65,9 @@ Error ClientState::Unexpected(std::string_view message) const {
 }
 Result<ClientState::Step<KeyAdvert>> ClientState::AdvertiseKeys() { return Unexpected("to advertise keys"); }
 Result<ClientState::Step<SharedKeys>> ClientState::ShareKeys(const RoundSetup&) { return Unexpected("a setup"); }
-ClientState::Next ClientState::Mask(const Inbox&, std::span<std::uint32_t>) { return Unexpected("an inbox"); }
+Result<ClientState::Step<UploadProof>> ClientState::Mask(const Inbox&, std::span<std::uint32_t>) {
+  return Unexpected("an inbox");
+}
 Result<ClientState::Step<Confirmation>> ClientState::Confirm(ByteView) { return Unexpected("survivors to confirm"); }
 Result<ClientState::Step<UnmaskAnswer>> ClientState::Unmask(const UnmaskRequest&) { return Unexpected("an unmasking request"); }
 
@@ -127,6 +127,21 @@ Result<ClientState::Step<SharedKeys>> ClientAdvertised::ShareKeys(const RoundSet
   return Step<SharedKeys>{std::move(shared), std::move(next)};
 }
 
+// The sharers are what everything after this is bound to: the members must agree on them, or their masks do not cancel.
+Status ClientShared::CheckSharers(const Inbox& inbox) const {
+  const auto bad = [](const std::string& what) { return InvalidArgument("BAD_INBOX", what + "; leave the round"); };
+  const Neighbourhood& hood = neighbourhood_;
+  if (!IsBitmapOf(inbox.sharers, hood.members)) return bad("the sharers are no bitmap over the roster");
+  if (!TestBit(inbox.sharers, hood.index - 1)) return bad("this device, which has shared keys, is not among the sharers");
+  if (CountBits(inbox.sharers) < hood.survivors_min) return bad("the sharers are fewer than the sum must have members");
+  for (std::size_t place = 0; place < hood.neighbours.size(); ++place) {
+    if (TestBit(inbox.sharers, hood.neighbours[place] - 1) == TestBit(inbox.senders, place)) continue;
+    return bad("the senders are not the sharers among the neighbours");
+  }
+  if (!context().active()) return OkStatus();
+  return CheckConnected(*hood.graph, inbox.sharers, context().options.policy.corrupt_fraction);
+}
+
 Status ClientShared::CheckInbox(const Inbox& inbox) const {
   const std::size_t neighbours = neighbourhood_.neighbours.size();
   if (!IsBitmapOf(inbox.senders, neighbours) || inbox.sealed.size() != CountBits(inbox.senders) * kSealedSize) {
@@ -135,10 +150,10 @@ Status ClientShared::CheckInbox(const Inbox& inbox) const {
   }
   const std::size_t senders = CountBits(inbox.senders);
   if (senders < neighbourhood_.threshold) return BelowThreshold(senders, neighbourhood_.threshold, "have shared keys");
-  return OkStatus();
+  return CheckSharers(inbox);
 }
 
-ClientState::Next ClientShared::Mask(const Inbox& inbox, std::span<std::uint32_t> update) {
+Result<ClientState::Step<UploadProof>> ClientShared::Mask(const Inbox& inbox, std::span<std::uint32_t> update) {
   const SessionConfig& config = neighbourhood_.config;
   EF_RETURN_IF_ERROR(CheckInbox(inbox));
   const auto too_wide = [&](std::uint32_t word) { return (std::uint64_t{word} >> config.element_bits) != 0; };
@@ -146,7 +161,7 @@ ClientState::Next ClientShared::Mask(const Inbox& inbox, std::span<std::uint32_t
     return InvalidArgument("BAD_UPDATE", "an update of this round has " + std::to_string(config.vector_length) +
                                              " elements of " + std::to_string(config.element_bits) + " bits");
   }
-  HeldShares held{.senders = inbox.senders};
+  HeldShares held{.sharers = inbox.sharers, .senders = inbox.senders};
   std::size_t opened = 0;
   ByteView sealed = inbox.sealed;
   for (std::size_t place = 0; place < neighbourhood_.neighbours.size(); ++place) {
@@ -163,8 +178,14 @@ ClientState::Next ClientShared::Mask(const Inbox& inbox, std::span<std::uint32_t
     held.pairs.push_back(pair ? std::optional(std::move(*pair)) : std::nullopt);
   }
   if (opened < neighbourhood_.threshold) return BelowThreshold(opened, neighbourhood_.threshold, "sent shares that open");
+  UploadProof proof;
+  if (context().active()) {
+    const auto sharers = SharersDigest(inbox.sharers);
+    proof.signature = ToBytes(SignUpload(*context().options.identity, neighbourhood_.session, sharers));
+  }
   ApplyMasks(inbox.senders, update);
-  return std::make_unique<ClientMasked>(TakeContext(), std::move(neighbourhood_), std::move(held));
+  auto next = std::make_unique<ClientMasked>(TakeContext(), std::move(neighbourhood_), std::move(held));
+  return Step<UploadProof>{std::move(proof), std::move(next)};
 }
 
 void ClientShared::ApplyMasks(ByteView senders, std::span<std::uint32_t> update) {
@@ -185,7 +206,8 @@ Result<ClientState::Step<Confirmation>> ClientMasked::Confirm(ByteView survivors
   EF_RETURN_IF_ERROR(CheckConnected(*neighbourhood_.graph, survivors, context().options.policy.corrupt_fraction));
   const auto digest = SurvivorsDigest(survivors);
   EF_RETURN_IF_ERROR(context().Bind(Statement::kSurvivors, digest));
-  Confirmation confirmation{ToBytes(SignSurvivors(*context().options.identity, neighbourhood_.session, survivors))};
+  Confirmation confirmation{
+      ToBytes(SignSurvivors(*context().options.identity, neighbourhood_.session, SharersDigest(held_.sharers), survivors))};
   auto next =
       std::make_unique<ClientConfirmed>(TakeContext(), std::move(neighbourhood_), std::move(held_), digest, confirmation);
   return Step<Confirmation>{std::move(confirmation), std::move(next)};
@@ -211,11 +233,12 @@ Status ClientConfirmed::CheckConfirmations(const UnmaskRequest& request) const {
   std::size_t valid = 0;
   if (IsBitmapOf(request.signers, neighbours) && request.signatures.size() == CountBits(request.signers) * kSignatureSize) {
     ByteView signatures = request.signatures;
+    const auto sharers = SharersDigest(held_.sharers);
     for (std::size_t place = 0; place < neighbours; ++place) {
       if (!TestBit(request.signers, place)) continue;
-      crypto::Ed25519PublicKey identity;
-      std::ranges::copy(std::span(neighbourhood_.identities).subspan(place * kKeySize, kKeySize), identity.begin());
-      valid += VerifySurvivors(identity, neighbourhood_.session, request.survivors, signatures.first(kSignatureSize)) ? 1 : 0;
+      const auto identity = neighbourhood_.IdentityAt(place);
+      const ByteView signature = signatures.first(kSignatureSize);
+      valid += VerifySurvivors(identity, neighbourhood_.session, sharers, request.survivors, signature) ? 1 : 0;
       signatures = signatures.subspan(kSignatureSize);
     }
   }
@@ -224,9 +247,28 @@ Status ClientConfirmed::CheckConfirmations(const UnmaskRequest& request) const {
                                                std::to_string(neighbourhood_.threshold) + " are needed; leave the round");
 }
 
+// A share of a seed is for owners that masked for the same sharers as this device: then whoever reveals one of the same owner
+// means the same set, and the masks of one set do not come off updates that were masked for another.
+Status ClientConfirmed::CheckUploads(const UnmaskRequest& request) const {
+  const auto refused = [](const std::string& what) { return FailedPrecondition("UNCONFIRMED", what + "; leave the round"); };
+  const auto sharers = SharersDigest(held_.sharers);
+  ByteView signatures = request.uploads;
+  for (std::size_t place = 0; place < neighbourhood_.neighbours.size(); ++place) {
+    if (!TestBit(request.survivors, neighbourhood_.neighbours[place] - 1)) continue;
+    if (signatures.size() < kSignatureSize) return refused("the upload of a surviving neighbour is not signed");
+    const auto identity = neighbourhood_.IdentityAt(place);
+    if (!VerifyUpload(identity, neighbourhood_.session, sharers, signatures.first(kSignatureSize))) {
+      return refused("a surviving neighbour has not masked for the same members as this device");
+    }
+    signatures = signatures.subspan(kSignatureSize);
+  }
+  return signatures.empty() ? OkStatus() : Status(refused("there are more signed uploads than surviving neighbours"));
+}
+
 Result<ClientState::Step<UnmaskAnswer>> ClientConfirmed::Unmask(const UnmaskRequest& request) {
   if (SurvivorsDigest(request.survivors) != survivors_) return AlreadySaid();
   EF_RETURN_IF_ERROR(CheckConfirmations(request));
+  EF_RETURN_IF_ERROR(CheckUploads(request));
   UnmaskAnswer answer = Reveal(neighbourhood_, std::move(held_), request.survivors);
   auto next = std::make_unique<ClientAnswered>(TakeContext(), survivors_, answer);
   return Step<UnmaskAnswer>{std::move(answer), std::move(next)};

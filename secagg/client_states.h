@@ -2,6 +2,7 @@
 // them whole, and answers with what to send and the state that comes next (none: it stays). An error changes nothing.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -35,14 +36,13 @@ class ClientState {
     T answer;
     std::unique_ptr<ClientState> next;
   };
-  using Next = Result<std::unique_ptr<ClientState>>;
 
   explicit ClientState(std::unique_ptr<ClientContext> context) : context_(std::move(context)) {}
   virtual ~ClientState() = default;
   virtual std::string_view name() const = 0;
   virtual Result<Step<KeyAdvert>> AdvertiseKeys();
   virtual Result<Step<SharedKeys>> ShareKeys(const RoundSetup& setup);
-  virtual Next Mask(const Inbox& inbox, std::span<std::uint32_t> update);
+  virtual Result<Step<UploadProof>> Mask(const Inbox& inbox, std::span<std::uint32_t> update);
   virtual Result<Step<Confirmation>> Confirm(ByteView survivors);
   virtual Result<Step<UnmaskAnswer>> Unmask(const UnmaskRequest& request);
 
@@ -90,6 +90,13 @@ struct Neighbourhood {
   std::vector<std::uint32_t> neighbours;  // ascending indices
   Bytes identities;                       // active: of the neighbours, in order, kKeySize bytes each
   std::optional<Graph> graph;             // active: to see where on the ring the dropouts lie
+
+  // The identity of the neighbour at `place`; active variant.
+  crypto::Ed25519PublicKey IdentityAt(std::size_t place) const {
+    crypto::Ed25519PublicKey identity;
+    std::ranges::copy(std::span(identities).subspan(place * kKeySize, kKeySize), identity.begin());
+    return identity;
+  }
 };
 
 // Has split its mask key and its self-mask seed; waits for the neighbours' shares.
@@ -105,10 +112,11 @@ class ClientShared final : public ClientState {
   ClientShared(std::unique_ptr<ClientContext> context, Neighbourhood neighbourhood, Secrets secrets)
       : ClientState(std::move(context)), neighbourhood_(std::move(neighbourhood)), secrets_(std::move(secrets)) {}
   std::string_view name() const override { return "shared"; }
-  Next Mask(const Inbox& inbox, std::span<std::uint32_t> update) override;
+  Result<Step<UploadProof>> Mask(const Inbox& inbox, std::span<std::uint32_t> update) override;
 
  private:
   Status CheckInbox(const Inbox& inbox) const;
+  Status CheckSharers(const Inbox& inbox) const;
   void ApplyMasks(ByteView senders, std::span<std::uint32_t> update);
 
   Neighbourhood neighbourhood_;
@@ -117,7 +125,8 @@ class ClientShared final : public ClientState {
 
 // The shares that a member holds of its neighbours' secrets.
 struct HeldShares {
-  Bytes senders;                                // bitmap over the neighbours: who has shared keys
+  Bytes sharers;                                // bitmap over all members: who has shared keys
+  Bytes senders;                                // bitmap over the neighbours: the sharers among them
   std::vector<std::optional<SharePair>> pairs;  // of each sender; nothing where the sealed shares did not open
 };
 
@@ -151,6 +160,7 @@ class ClientConfirmed final : public ClientState {
 
  private:
   Status CheckConfirmations(const UnmaskRequest& request) const;
+  Status CheckUploads(const UnmaskRequest& request) const;
 
   Neighbourhood neighbourhood_;
   HeldShares held_;

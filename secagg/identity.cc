@@ -21,8 +21,12 @@ Bytes AdvertStatement(std::string_view round_id, ByteView cipher_public_key, Byt
   return Statement("edgefleet/secagg/v1/advert", {DigestOfRound(round_id), cipher_public_key, mask_public_key});
 }
 
-Bytes SurvivorsStatement(const SessionId& session, ByteView survivor_bitmap) {
-  return Statement("edgefleet/secagg/v1/survivors", {session, crypto::Sha256(survivor_bitmap)});
+Bytes UploadStatement(const SessionId& session, const crypto::Sha256Digest& sharers) {
+  return Statement("edgefleet/secagg/v1/upload", {session, sharers});
+}
+
+Bytes SurvivorsStatement(const SessionId& session, const crypto::Sha256Digest& sharers, ByteView survivor_bitmap) {
+  return Statement("edgefleet/secagg/v1/survivors", {session, sharers, crypto::Sha256(survivor_bitmap)});
 }
 
 }  // namespace
@@ -51,13 +55,24 @@ bool VerifyAdvert(const crypto::Ed25519PublicKey& device, std::string_view round
          crypto::Ed25519Verify(device, AdvertStatement(round_id, cipher_public_key, mask_public_key), signature);
 }
 
-crypto::Ed25519Signature SignSurvivors(const DeviceIdentity& identity, const SessionId& session, ByteView survivor_bitmap) {
-  return identity.key.Sign(SurvivorsStatement(session, survivor_bitmap));
+crypto::Ed25519Signature SignUpload(const DeviceIdentity& identity, const SessionId& session,
+                                    const crypto::Sha256Digest& sharers) {
+  return identity.key.Sign(UploadStatement(session, sharers));
 }
 
-bool VerifySurvivors(const crypto::Ed25519PublicKey& device, const SessionId& session, ByteView survivor_bitmap,
-                     ByteView signature) {
-  return crypto::Ed25519Verify(device, SurvivorsStatement(session, survivor_bitmap), signature);
+bool VerifyUpload(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& sharers,
+                  ByteView signature) {
+  return crypto::Ed25519Verify(device, UploadStatement(session, sharers), signature);
+}
+
+crypto::Ed25519Signature SignSurvivors(const DeviceIdentity& identity, const SessionId& session,
+                                       const crypto::Sha256Digest& sharers, ByteView survivor_bitmap) {
+  return identity.key.Sign(SurvivorsStatement(session, sharers, survivor_bitmap));
+}
+
+bool VerifySurvivors(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& sharers,
+                     ByteView survivor_bitmap, ByteView signature) {
+  return crypto::Ed25519Verify(device, SurvivorsStatement(session, sharers, survivor_bitmap), signature);
 }
 
 }  // namespace edgefleet::secagg

@@ -1,6 +1,7 @@
 // Long-lived Ed25519 (RFC 8032) identities of devices, for rounds in which the server itself is not trusted to name the members
-// and the survivors (Bonawitz et al. 2017, section 6.2: active adversaries): devices sign the keys that they advertise and the
-// set of survivors that they unmask. Every signature is made under a label of its own, in front of fields of fixed size.
+// and the survivors (Bonawitz et al. 2017, section 6.2: active adversaries): devices sign the keys that they advertise, the set
+// of sharers that they mask for and the set of survivors that they unmask. Every signature is made under a label of its own, in
+// front of fields of fixed size.
 #pragma once
 
 #include <span>
@@ -30,9 +31,17 @@ crypto::Ed25519Signature SignAdvert(const DeviceIdentity& identity, std::string_
 bool VerifyAdvert(const crypto::Ed25519PublicKey& device, std::string_view round_id, ByteView cipher_public_key,
                   ByteView mask_public_key, ByteView signature);
 
-// Over the session and the SHA-256 of the bitmap of survivors, as the protocol encodes it.
-crypto::Ed25519Signature SignSurvivors(const DeviceIdentity& identity, const SessionId& session, ByteView survivor_bitmap);
-bool VerifySurvivors(const crypto::Ed25519PublicKey& device, const SessionId& session, ByteView survivor_bitmap,
-                     ByteView signature);
+// Over the session and the SHA-256 of the bitmap of sharers, as the protocol encodes it: whom the device's update is masked
+// for.
+crypto::Ed25519Signature SignUpload(const DeviceIdentity& identity, const SessionId& session,
+                                    const crypto::Sha256Digest& sharers);
+bool VerifyUpload(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& sharers,
+                  ByteView signature);
+
+// Over the session and the SHA-256 of the bitmaps of sharers and of survivors.
+crypto::Ed25519Signature SignSurvivors(const DeviceIdentity& identity, const SessionId& session,
+                                       const crypto::Sha256Digest& sharers, ByteView survivor_bitmap);
+bool VerifySurvivors(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& sharers,
+                     ByteView survivor_bitmap, ByteView signature);
 
 }  // namespace edgefleet::secagg

@@ -24,6 +24,7 @@ inline constexpr std::size_t kShareSize = 32;                    // a Shamir sha
 inline constexpr std::size_t kSealedSize = 2 * kShareSize + 16;  // two shares and the tag
 inline constexpr std::size_t kDigestSize = 32;
 inline constexpr std::size_t kSignatureSize = 64;
+inline constexpr std::size_t kRosterLevelsMax = 14;  // of the tree over kMembersMax adverts
 inline constexpr std::uint64_t kVectorLengthMax = 1ULL << 32;
 inline constexpr std::uint32_t kElementBitsMax = 32;
 inline constexpr std::size_t kRoundIdSizeMax = 256;
@@ -56,7 +57,8 @@ struct RoundSetup {
   GraphParameters graph;              // degree k and threshold t
   std::uint32_t survivors_min = 0;    // a sum of fewer updates is never unmasked
   Bytes server_nonce;                 // kDigestSize: the server's part of the session id
-  Bytes roster_digest;                // kDigestSize: of all adverts, the devices' part of the session id
+  Bytes roster_digest;                // kDigestSize: over all adverts, the devices' part of the session id
+  Bytes roster_path;                  // from the receiving device's advert to that digest: kDigestSize bytes a level
   std::uint32_t index = 0;            // of the receiving device
   Bytes identities;                   // active: all members' identity keys in order of their indices; otherwise empty
   std::vector<KeyAdvert> neighbours;  // of the receiving device, k of them; identity_key empty: it is in `identities`
@@ -68,13 +70,20 @@ struct SharedKeys {
   Bytes sealed;
 };
 
-// Server to device: the sealed shares that the neighbours have for it.
+// Server to device: who shared keys, and the sealed shares that the neighbours have for it.
 struct Inbox {
-  Bytes senders;  // bitmap over the neighbours: those that shared keys; the device masks with exactly these
+  Bytes sharers;  // bitmap over all members: those that shared keys
+  Bytes senders;  // bitmap over the neighbours: the sharers among them; the device masks with exactly these
   Bytes sealed;   // kSealedSize bytes of each sender
 };
 
-// Device to server, active variant: its signature over the session and the survivors.
+// Device to server, with its masked update: its signature over the session and the sharers. Empty in the semi-honest variant.
+struct UploadProof {
+  Bytes signature;
+  bool operator==(const UploadProof&) const = default;
+};
+
+// Device to server, active variant: its signature over the session, the sharers and the survivors.
 struct Confirmation {
   Bytes signature;
 };
@@ -84,6 +93,7 @@ struct UnmaskRequest {
   Bytes survivors;   // bitmap over all members
   Bytes signers;     // active: bitmap over the neighbours whose confirmations of the same survivors follow; otherwise empty
   Bytes signatures;  // kSignatureSize bytes of each signer
+  Bytes uploads;     // active: the signature of the UploadProof of each surviving neighbour, kSignatureSize bytes each
 };
 
 // Device to server: for each sender of the inbox whose sealed shares opened, one share: of its self-mask seed if it survived,

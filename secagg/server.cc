@@ -50,7 +50,8 @@ std::uint32_t Server::shared_count() const {
 }
 Status Server::CloseSharing() { return Enter(state_, state_->CloseSharing()); }
 Result<Inbox> Server::InboxOf(std::uint32_t receiver) const { return state_->InboxOf(receiver); }
-Status Server::AddUpload(std::uint32_t index) { return state_->AddUpload(index); }
+Status Server::CheckUpload(std::uint32_t index, const UploadProof& proof) const { return state_->CheckUpload(index, proof); }
+Status Server::AddUpload(std::uint32_t index, const UploadProof& proof) { return state_->AddUpload(index, proof); }
 bool Server::CanCloseUploads() const { return state_->CheckUploads().ok(); }
 Status Server::CloseUploads() { return Enter(state_, state_->CloseUploads()); }
 bool Server::IsSharer(std::uint32_t index) const {

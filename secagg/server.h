@@ -5,7 +5,7 @@
 //   Server server(options);
 //   index = server.AddAdvert(advert);     ... server.CloseRoster(graph, survivors_min);  // then Setup(index) tells each device
 //   server.AddShares(index, shared);      ... server.CloseSharing();          // then Inbox(index)
-//   server.AddUpload(index);              ... server.CloseUploads();          // then survivors()
+//   server.AddUpload(index, proof);       ... server.CloseUploads();          // then survivors()
 //   server.AddConfirmation(index, c);     ... server.CloseConfirmations();    // active variant only
 //   server.AddAnswer(index, answer);      ... server.Unmask(sum, pool);       // Request(index) goes to each survivor
 //
@@ -67,8 +67,11 @@ class Server {
   // FAILED_PRECONDITION [DID_NOT_SHARE]. From CloseSharing on.
   Result<Inbox> InboxOf(std::uint32_t receiver) const;
 
-  // Member `index` is in the sum. FAILED_PRECONDITION [DID_NOT_SHARE].
-  Status AddUpload(std::uint32_t index);
+  // Whether AddUpload would take this; changes nothing.
+  Status CheckUpload(std::uint32_t index, const UploadProof& proof) const;
+  // Member `index` is in the sum. FAILED_PRECONDITION [DID_NOT_SHARE]; INVALID_ARGUMENT [BAD_SIGNATURE] (active: not the
+  // member's over these sharers; otherwise: not empty).
+  Status AddUpload(std::uint32_t index, const UploadProof& proof);
   // Fixes the survivors. FAILED_PRECONDITION [BELOW_THRESHOLD] with fewer than survivors_min uploads, or when some sharer has
   // fewer than t survivors among its neighbours, so that its masks could not be removed.
   Status CloseUploads();

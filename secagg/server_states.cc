@@ -87,13 +87,19 @@ bool Ledger::IsNeeded(std::uint32_t index) const {
   return IsSurvivor(index) || std::ranges::any_of(NeighboursOf(index), [this](std::uint32_t n) { return IsSurvivor(n); });
 }
 
+crypto::Ed25519PublicKey Ledger::IdentityOf(std::uint32_t index) const {
+  crypto::Ed25519PublicKey identity;
+  std::ranges::copy(adverts[index - 1].identity_key, identity.begin());
+  return identity;
+}
+
 RoundSetup Ledger::SetupWithoutMember() const {
   RoundSetup setup{.config = options.config,
                    .members = members(),
                    .graph = parameters,
                    .survivors_min = survivors_min,
                    .server_nonce = options.server_nonce,
-                   .roster_digest = ToBytes(roster_digest)};
+                   .roster_digest = ToBytes(roster.root())};
   for (const KeyAdvert& advert : adverts) {
     setup.identities.insert(setup.identities.end(), advert.identity_key.begin(), advert.identity_key.end());
   }
@@ -120,7 +126,8 @@ Result<RoundSetup> ServerState::Setup(std::uint32_t) const { return Unexpected("
 Status ServerState::AddShares(std::uint32_t, const SharedKeys&) { return Unexpected("sealed shares"); }
 ServerState::Next ServerState::CloseSharing() { return Unexpected("the end of sharing"); }
 Result<Inbox> ServerState::InboxOf(std::uint32_t) const { return Unexpected("a request for sealed shares"); }
-Status ServerState::AddUpload(std::uint32_t) { return Unexpected("an update"); }
+Status ServerState::CheckUpload(std::uint32_t, const UploadProof&) const { return Unexpected("an update"); }
+Status ServerState::AddUpload(std::uint32_t, const UploadProof&) { return Unexpected("an update"); }
 Status ServerState::CheckUploads() const { return Unexpected("the end of collecting"); }
 ServerState::Next ServerState::CloseUploads() { return Unexpected("the end of collecting"); }
 Status ServerState::AddConfirmation(std::uint32_t, const Confirmation&) { return Unexpected("a confirmation"); }
@@ -164,7 +171,7 @@ ServerState::Next ServerAdvertising::CloseRoster(const GraphParameters& graph, s
   Ledger& open = mutable_ledger();
   open.parameters = graph;
   open.survivors_min = survivors_min;
-  open.roster_digest = RosterDigest(open.adverts);
+  open.roster = RosterTree(open.adverts);
   open.session = SessionIdOf(open.SetupWithoutMember());
   const Graph edges(GraphSeed(open.session), members, graph.degree);
   for (std::uint32_t index = 1; index <= members; ++index) open.neighbours.push_back(edges.Neighbours(index));
@@ -176,6 +183,7 @@ Result<RoundSetup> ServerWithRoster::Setup(std::uint32_t index) const {
   EF_RETURN_IF_ERROR(CheckMember(index));
   RoundSetup setup = ledger().SetupWithoutMember();
   setup.index = index;
+  setup.roster_path = ledger().roster.Path(index);
   for (const std::uint32_t neighbour : ledger().NeighboursOf(index)) {
     setup.neighbours.push_back(ledger().adverts[neighbour - 1]);
     setup.neighbours.back().identity_key.clear();
@@ -213,7 +221,10 @@ ServerState::Next ServerSharing::CloseSharing() {
   if (open.sharers.size() < open.survivors_min) {
     return BelowThreshold(open.sharers.size(), open.survivors_min, "members have shared keys with enough neighbours");
   }
+  open.sharer_bitmap.assign(BitmapSize(open.members()), std::byte{0});
+  for (const std::uint32_t sharer : open.sharers) SetBit(open.sharer_bitmap, sharer - 1);
   open.is_survivor.assign(open.members(), false);
+  open.upload_signatures.resize(open.members());
   return std::make_unique<ServerCollecting>(TakeLedger());
 }
 
@@ -226,7 +237,7 @@ Result<Inbox> ServerCollecting::InboxOf(std::uint32_t receiver) const {
                                                    " did not share keys in time, or too few of its neighbours did");
   }
   const auto& neighbours = ledger().NeighboursOf(receiver);
-  Inbox inbox{.senders = Bytes(BitmapSize(neighbours.size()))};
+  Inbox inbox{.sharers = ledger().sharer_bitmap, .senders = Bytes(BitmapSize(neighbours.size()))};
   for (std::size_t place = 0; place < neighbours.size(); ++place) {
     const std::uint32_t sender = neighbours[place];
     if (!ledger().IsSharer(sender)) continue;
@@ -238,14 +249,26 @@ Result<Inbox> ServerCollecting::InboxOf(std::uint32_t receiver) const {
   return inbox;
 }
 
-Status ServerCollecting::AddUpload(std::uint32_t index) {
+Status ServerCollecting::CheckUpload(std::uint32_t index, const UploadProof& proof) const {
   EF_RETURN_IF_ERROR(CheckMember(index));
   if (!ledger().IsSharer(index)) {
     return FailedPrecondition("DID_NOT_SHARE",
                               "member " + std::to_string(index) + " did not share keys, so its masks cannot be removed");
   }
+  if (!ledger().active()) {
+    if (proof.signature.empty()) return OkStatus();
+    return InvalidArgument("BAD_SIGNATURE", "rounds of the semi-honest variant take no signatures");
+  }
+  const auto sharers = SharersDigest(ledger().sharer_bitmap);
+  if (VerifyUpload(ledger().IdentityOf(index), ledger().session, sharers, proof.signature)) return OkStatus();
+  return InvalidArgument("BAD_SIGNATURE", "member " + std::to_string(index) + " has not signed whom its update is masked for");
+}
+
+Status ServerCollecting::AddUpload(std::uint32_t index, const UploadProof& proof) {
+  EF_RETURN_IF_ERROR(CheckUpload(index, proof));
   if (ledger().IsSurvivor(index)) return OkStatus();
   Ledger& open = mutable_ledger();
+  open.upload_signatures[index - 1] = proof.signature;
   open.is_survivor[index - 1] = true;
   open.survivors.insert(std::ranges::lower_bound(open.survivors, index), index);
   return OkStatus();
@@ -278,9 +301,9 @@ ServerState::Next ServerCollecting::CloseUploads() {
 Status ServerConfirming::AddConfirmation(std::uint32_t index, const Confirmation& confirmation) {
   EF_RETURN_IF_ERROR(CheckMember(index));
   if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
-  crypto::Ed25519PublicKey identity;
-  std::ranges::copy(ledger().adverts[index - 1].identity_key, identity.begin());
-  if (!VerifySurvivors(identity, ledger().session, ledger().survivor_bitmap, confirmation.signature)) {
+  const auto sharers = SharersDigest(ledger().sharer_bitmap);
+  if (!VerifySurvivors(ledger().IdentityOf(index), ledger().session, sharers, ledger().survivor_bitmap,
+                       confirmation.signature)) {
     return InvalidArgument("BAD_SIGNATURE", "member " + std::to_string(index) + " has not signed these survivors");
   }
   // Ed25519 signatures are not unique for a dishonest signer; the first valid one counts.
@@ -320,6 +343,11 @@ Result<UnmaskRequest> ServerUnmasking::Request(std::uint32_t index) const {
     SetBit(request.signers, place);
     request.signatures.insert(request.signatures.end(), signature.begin(), signature.end());
     ++signers;
+  }
+  for (const std::uint32_t neighbour : neighbours) {
+    if (!ledger().IsSurvivor(neighbour)) continue;
+    const Bytes& signature = ledger().upload_signatures[neighbour - 1];
+    request.uploads.insert(request.uploads.end(), signature.begin(), signature.end());
   }
   return request;
 }

@@ -16,6 +16,7 @@
 #include "secagg/graph.h"
 #include "secagg/keys.h"
 #include "secagg/messages.h"
+#include "secagg/roster.h"
 #include "secagg/server.h"
 
 namespace edgefleet::secagg {
@@ -36,7 +37,7 @@ struct Ledger {
   GraphParameters parameters;
   std::uint32_t survivors_min = 0;
   std::vector<std::vector<std::uint32_t>> neighbours;  // by member: ascending indices
-  crypto::Sha256Digest roster_digest{};
+  RosterTree roster;
   SessionId session{};
   std::vector<SharedKeys> shared;  // by member; empty commitment: none yet. `sealed` is freed when COLLECTING ends
 
@@ -45,8 +46,10 @@ struct Ledger {
   std::vector<std::uint32_t> sharers;    // ascending
   std::vector<std::uint32_t> survivors;  // ascending
   std::vector<std::uint32_t> dropped;    // ascending, from CloseUploads on
+  Bytes sharer_bitmap;                   // over all members, from CloseSharing on
   Bytes survivor_bitmap;                 // over all members, from CloseUploads on
 
+  std::vector<Bytes> upload_signatures;            // by member; empty: none. Active variant
   std::vector<Bytes> confirmations;                // by member; empty: none. Active variant
   std::vector<std::optional<KeptAnswer>> answers;  // by member
   std::vector<std::uint32_t> share_counts;         // by member: shares of its secret that were revealed
@@ -65,6 +68,8 @@ struct Ledger {
   std::vector<std::uint32_t> Senders(std::uint32_t index) const;
   // Whether the masks of sharer `index` are in the sum, so that its secret is needed.
   bool IsNeeded(std::uint32_t index) const;
+  // Of the member's advert; active variant.
+  crypto::Ed25519PublicKey IdentityOf(std::uint32_t index) const;
   // What every member is told.
   RoundSetup SetupWithoutMember() const;
 };
@@ -82,7 +87,8 @@ class ServerState {
   virtual Status AddShares(std::uint32_t sender, const SharedKeys& shared);
   virtual Next CloseSharing();
   virtual Result<Inbox> InboxOf(std::uint32_t receiver) const;
-  virtual Status AddUpload(std::uint32_t index);
+  virtual Status CheckUpload(std::uint32_t index, const UploadProof& proof) const;
+  virtual Status AddUpload(std::uint32_t index, const UploadProof& proof);
   virtual Status CheckUploads() const;
   virtual Next CloseUploads();
   virtual Status AddConfirmation(std::uint32_t index, const Confirmation& confirmation);
@@ -139,7 +145,8 @@ class ServerCollecting final : public ServerWithRoster {
   using ServerWithRoster::ServerWithRoster;
   std::string_view name() const override { return "collecting"; }
   Result<Inbox> InboxOf(std::uint32_t receiver) const override;
-  Status AddUpload(std::uint32_t index) override;
+  Status CheckUpload(std::uint32_t index, const UploadProof& proof) const override;
+  Status AddUpload(std::uint32_t index, const UploadProof& proof) override;
   Status CheckUploads() const override;
   Next CloseUploads() override;
 };

@@ -3,43 +3,14 @@
 #include <algorithm>
 #include <string>
 
+#include "secagg/field_digest.h"
+
 namespace edgefleet::secagg {
 namespace {
-
-// A digest over a label and fields; each field is preceded by its length, so no two lists of fields give the same input.
-class FieldDigest {
- public:
-  explicit FieldDigest(std::string_view label) { Add(AsBytes(label)); }
-  FieldDigest& Add(std::uint64_t number) {
-    std::array<std::byte, sizeof number> bytes;
-    for (std::size_t i = 0; i < bytes.size(); ++i, number >>= 8) bytes[i] = static_cast<std::byte>(number);
-    stream_.Update(bytes);
-    return *this;
-  }
-  FieldDigest& Add(ByteView bytes) {
-    Add(bytes.size());
-    stream_.Update(bytes);
-    return *this;
-  }
-  crypto::Sha256Digest Finish() { return stream_.Finish(); }
-
- private:
-  crypto::Sha256Stream stream_;
-};
 
 Error BadSetup(const std::string& what) { return InvalidArgument("BAD_SETUP", what); }
 
 }  // namespace
-
-crypto::Sha256Digest RosterDigest(std::span<const KeyAdvert> adverts) {
-  FieldDigest digest("edgefleet/secagg/v1/roster");
-  digest.Add(adverts.size());
-  for (const KeyAdvert& advert : adverts) {
-    digest.Add(advert.cipher_public_key).Add(advert.mask_public_key).Add(advert.identity_key);
-    digest.Add(advert.certificate).Add(advert.signature);
-  }
-  return digest.Finish();
-}
 
 SessionId SessionIdOf(const RoundSetup& setup) {
   const SessionConfig& config = setup.config;
@@ -56,23 +27,23 @@ crypto::Sha256Digest GraphSeed(const SessionId& session) {
   return FieldDigest("edgefleet/secagg/v1/graph").Add(session).Finish();
 }
 
+crypto::Sha256Digest SharersDigest(ByteView sharers) { return crypto::Sha256(sharers); }
 crypto::Sha256Digest SurvivorsDigest(ByteView survivors) { return crypto::Sha256(survivors); }
 
-Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction) {
+Status CheckConnected(const Graph& graph, ByteView left, double corrupt_fraction) {
   const auto& ring = graph.ring();
   const std::size_t n = ring.size(), run = graph.degree() / 2;
   if (graph.degree() + 1 >= n) return OkStatus();
-  const auto missing = [&](std::size_t place) -> std::size_t { return TestBit(survivors, ring[place % n] - 1) ? 0 : 1; };
-  std::size_t held = 0, total = 0;
+  const auto missing = [&](std::size_t place) -> std::size_t { return TestBit(left, ring[place % n] - 1) ? 0 : 1; };
+  std::size_t held = 0;
   for (std::size_t place = 0; place < run; ++place) held += missing(place);
   std::size_t fullest = held;
   for (std::size_t place = 0; place < n; ++place) {
-    total += missing(place);
     held += missing(place + run) - missing(place);
     fullest = std::max(fullest, held);
   }
   const std::size_t tolerable = TolerableCut(n, graph.degree(), corrupt_fraction);
-  if (std::min(2 * fullest, total) <= tolerable) return OkStatus();
+  if (2 * fullest <= tolerable) return OkStatus();
   return FailedPrecondition("DISCONNECTED", std::to_string(fullest) + " dropouts lie within " + std::to_string(run) +
                                                 " places of the ring, which is more than chance explains; leave the round");
 }

@@ -12,23 +12,22 @@
 
 namespace edgefleet::secagg {
 
-// SHA-256 over all adverts in order of their indices: the devices' contribution to the session id.
-crypto::Sha256Digest RosterDigest(std::span<const KeyAdvert> adverts);
-
-// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest and identities (index and neighbours differ
-// between devices and are no part of it).
+// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest (secagg/roster.h) and identities (index, path
+// and neighbours differ between devices and are no part of it).
 SessionId SessionIdOf(const RoundSetup& setup);
 
 // The seed of the neighbour graph: SHA-256 over a label and the session id, so no party chose it alone.
 crypto::Sha256Digest GraphSeed(const SessionId& session);
 
-// The digest of a survivor bitmap, as signed and answered.
+// The digest of a bitmap over all members, as signed and answered: of those that shared keys, and of those that survived.
+crypto::Sha256Digest SharersDigest(ByteView sharers);
 crypto::Sha256Digest SurvivorsDigest(ByteView survivors);
 
-// Against a server that picks who "dropped out" once it knows the ring: FAILED_PRECONDITION [DISCONNECTED] when two separate
-// runs of k/2 ring places may hold more dropouts than TolerableCut, so that with the corrupt members between them they could
-// part the honest survivors into two, whose sums the server would learn. Cautious: it takes twice the fullest run. O(n).
-Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction);
+// Against a server that picks who "dropped out" once it knows the ring; `left` is the bitmap of those that did not.
+// FAILED_PRECONDITION [DISCONNECTED] when two separate runs of k/2 ring places may hold more dropouts than TolerableCut, so
+// that with the corrupt members between them they could part the honest members into two, whose sums the server would learn.
+// Takes twice the fullest run, whatever the total: members that were told of different sets each see one of the runs. O(n).
+Status CheckConnected(const Graph& graph, ByteView left, double corrupt_fraction);
 
 // Active variant: INVALID_ARGUMENT [BAD_SIGNATURE] unless one of `authorities` has enrolled the advert's identity, which has
 // signed its keys for this round.

@@ -81,15 +81,20 @@ void Write(OrderedJson& json, const SharedRecord& record) {
   json["shares"] = std::move(shares);
 }
 
-void Write(OrderedJson& json, const UploadsRecord& record) { json["survivors"] = HexEncode(record.survivors); }
-
-void Write(OrderedJson& json, const ConfirmationsRecord& record) {
+OrderedJson SignaturesToJson(const std::vector<MemberSignature>& entries) {
   OrderedJson signatures = OrderedJson::array();
-  for (const auto& entry : record.signatures) {
+  for (const auto& entry : entries) {
     signatures.push_back({{"member", entry.member}, {"signature", HexEncode(entry.signature)}});
   }
-  json["signatures"] = std::move(signatures);
+  return signatures;
 }
+
+void Write(OrderedJson& json, const UploadsRecord& record) {
+  json["survivors"] = HexEncode(record.survivors);
+  json["signatures"] = SignaturesToJson(record.signatures);
+}
+
+void Write(OrderedJson& json, const ConfirmationsRecord& record) { json["signatures"] = SignaturesToJson(record.signatures); }
 
 void Write(OrderedJson& json, const AnswersRecord& record) {
   OrderedJson answers = OrderedJson::array();
@@ -239,13 +244,17 @@ SharedRecord ReadShared(Reader& reader) {
           })};
 }
 
-UploadsRecord ReadUploads(Reader& reader) { return {.survivors = reader.Hex("survivors", BitmapSize(kMembersMax))}; }
-
-ConfirmationsRecord ReadConfirmations(Reader& reader) {
-  return {ReadList<ConfirmationsRecord::Signature>(reader, "signatures", kMembersMax, [](Reader& fields) {
-    return ConfirmationsRecord::Signature{fields.Member("member"), fields.Hex("signature", kSignatureSize)};
-  })};
+std::vector<MemberSignature> ReadSignatures(Reader& reader) {
+  return ReadList<MemberSignature>(reader, "signatures", kMembersMax, [](Reader& fields) {
+    return MemberSignature{fields.Member("member"), fields.Hex("signature", kSignatureSize)};
+  });
 }
+
+UploadsRecord ReadUploads(Reader& reader) {
+  return {.survivors = reader.Hex("survivors", BitmapSize(kMembersMax)), .signatures = ReadSignatures(reader)};
+}
+
+ConfirmationsRecord ReadConfirmations(Reader& reader) { return {ReadSignatures(reader)}; }
 
 AnswersRecord ReadAnswers(Reader& reader) {
   return {ReadList<AnswersRecord::Answer>(reader, "answers", kMembersMax, [](Reader& fields) {

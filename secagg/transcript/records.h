@@ -48,16 +48,18 @@ struct SharedRecord {
   std::vector<Share> shares;
 };
 
+struct MemberSignature {
+  std::uint32_t member = 0;
+  Bytes signature;
+};
+
 struct UploadsRecord {
   Bytes survivors;
+  std::vector<MemberSignature> signatures;  // active variant: each survivor's
 };
 
 struct ConfirmationsRecord {
-  struct Signature {
-    std::uint32_t member = 0;
-    Bytes signature;
-  };
-  std::vector<Signature> signatures;
+  std::vector<MemberSignature> signatures;
 };
 
 struct AnswersRecord {

@@ -32,12 +32,6 @@ bool IsIn(const Server& server, std::initializer_list<std::string_view> states) 
   return std::ranges::find(states, server.state()) != states.end();
 }
 
-Bytes BitmapOf(const std::vector<std::uint32_t>& members, std::size_t things) {
-  Bytes bitmap(BitmapSize(things));
-  for (const std::uint32_t member : members) SetBit(bitmap, member - 1);
-  return bitmap;
-}
-
 template <typename Array>
 Array ToArray(ByteView bytes) {
   Array array{};
@@ -205,7 +199,7 @@ Status TranscriptWriter::Roster(const Server& server) {
   const Ledger& ledger = server.ledger();
   return file_->Append(RosterRecord{.graph = ledger.parameters,
                                     .survivors_min = ledger.survivors_min,
-                                    .roster_digest = ledger.roster_digest,
+                                    .roster_digest = ledger.roster.root(),
                                     .session = ledger.session,
                                     .adverts = ledger.adverts});
 }
@@ -213,7 +207,7 @@ Status TranscriptWriter::Roster(const Server& server) {
 Status TranscriptWriter::Shared(const Server& server) {
   if (!IsIn(server, {"collecting"})) return TooEarly("shared", server);
   const Ledger& ledger = server.ledger();
-  SharedRecord record{.sharers = BitmapOf(ledger.sharers, ledger.members())};
+  SharedRecord record{.sharers = ledger.sharer_bitmap};
   for (std::uint32_t member = 1; member <= ledger.members(); ++member) {
     if (!ledger.HasShared(member)) continue;
     const SharedKeys& shared = ledger.shared[member - 1];
@@ -223,8 +217,13 @@ Status TranscriptWriter::Shared(const Server& server) {
 }
 
 Status TranscriptWriter::Uploads(const Server& server) {
-  EF_ASSIGN_OR_RETURN(Bytes survivors, server.SurvivorBitmap());
-  return file_->Append(UploadsRecord{std::move(survivors)});
+  UploadsRecord record;
+  EF_ASSIGN_OR_RETURN(record.survivors, server.SurvivorBitmap());
+  const Ledger& ledger = server.ledger();
+  for (const std::uint32_t survivor : ledger.survivors) {
+    if (ledger.active()) record.signatures.push_back({survivor, ledger.upload_signatures[survivor - 1]});
+  }
+  return file_->Append(record);
 }
 
 Status TranscriptWriter::Confirmations(const Server& server) {

@@ -10,7 +10,7 @@
 //   opened         format, round id, variant, cipher, vector's shape, server's nonce, transcript key, enrolment authorities
 //   roster         n, k, t, survivors_min, roster digest, session id, all adverts with certificates and signatures
 //   shared         for each that shared: its seed commitment and the SHA-256 of its sealed shares; bitmap of the sharers
-//   uploads        bitmap of the survivors
+//   uploads        bitmap of the survivors; their signatures over whom they masked for (active variant)
 //   confirmations  the survivors' signatures over who survived (active variant)
 //   answers        who revealed shares, and which sealed shares it says did not open
 //   ended          committed or failed and why; who was found to have sent what was wrong (may follow any record)

@@ -82,7 +82,7 @@ Status Replay::Apply(const RosterRecord& record) {
   }
   EF_RETURN_IF_ERROR(server_->CloseRoster(record.graph, record.survivors_min));
   const Ledger& roster = server_->ledger();
-  if (roster.roster_digest != record.roster_digest) return Invalid("the roster's digest is not that of its adverts");
+  if (roster.roster.root() != record.roster_digest) return Invalid("the roster's digest is not that of its adverts");
   if (roster.session != record.session) return Invalid("the session id does not follow from the setup");
   // Half a member more, so that rounding cannot make it one fewer.
   const std::uint32_t members = roster.members();
@@ -106,7 +106,7 @@ Status Replay::Apply(const SharedRecord& record) {
   ledger->parameters = roster.parameters;
   ledger->survivors_min = roster.survivors_min;
   ledger->neighbours = roster.neighbours;
-  ledger->roster_digest = roster.roster_digest;
+  ledger->roster = roster.roster;
   ledger->session = roster.session;
   ledger->shared.resize(roster.members());
   server_.reset();
@@ -115,9 +115,7 @@ Status Replay::Apply(const SharedRecord& record) {
     ledger->shared[share.member - 1].seed_commitment = ToBytes(share.seed_commitment);
   }
   EF_RETURN_IF_ERROR(Enter(ServerSharing(std::move(ledger)).CloseSharing()));
-  Bytes sharers(BitmapSize(summary.members));
-  for (const std::uint32_t sharer : this->ledger().sharers) SetBit(sharers, sharer - 1);
-  if (sharers != record.sharers) {
+  if (this->ledger().sharer_bitmap != record.sharers) {
     return Invalid("the sharers are not the largest set of members that shared with t neighbours each in it");
   }
   summary.sharers = static_cast<std::uint32_t>(this->ledger().sharers.size());
@@ -126,12 +124,19 @@ Status Replay::Apply(const SharedRecord& record) {
 
 Status Replay::Apply(const UploadsRecord& record) {
   if (!IsBitmapOf(record.survivors, summary.members)) return Invalid("the survivors are not a bitmap over the roster");
+  EF_RETURN_IF_ERROR(CheckAscending(record.signatures));
+  auto next = record.signatures.begin();
   for (std::uint32_t member = 1; member <= summary.members; ++member) {
-    if (TestBit(record.survivors, member - 1)) EF_RETURN_IF_ERROR(state_->AddUpload(member));
+    if (!TestBit(record.survivors, member - 1)) continue;
+    const bool is_signed = next != record.signatures.end() && next->member == member;
+    EF_RETURN_IF_ERROR(state_->AddUpload(member, is_signed ? UploadProof{next->signature} : UploadProof()));
+    if (is_signed) ++next;
   }
+  if (next != record.signatures.end()) return Invalid(Member(next->member) + " has signed its upload, but is no survivor");
   EF_RETURN_IF_ERROR(Enter(state_->CloseUploads()));
   if (ledger().active()) {
     const Graph graph(GraphSeed(ledger().session), summary.members, summary.graph.degree);
+    EF_RETURN_IF_ERROR(CheckConnected(graph, ledger().sharer_bitmap, options_.corrupt_fraction));
     EF_RETURN_IF_ERROR(CheckConnected(graph, record.survivors, options_.corrupt_fraction));
   }
   summary.survivors = static_cast<std::uint32_t>(ledger().survivors.size());

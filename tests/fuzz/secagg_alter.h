@@ -56,13 +56,14 @@ inline Parts PartsOf(secagg::KeyAdvert& m) {
   return {{&m.cipher_public_key, &m.mask_public_key, &m.identity_key, &m.certificate, &m.signature}, {}};
 }
 inline Parts PartsOf(secagg::SharedKeys& m) { return {{&m.seed_commitment, &m.sealed}, {}}; }
-inline Parts PartsOf(secagg::Inbox& m) { return {{&m.senders, &m.sealed}, {}}; }
+inline Parts PartsOf(secagg::Inbox& m) { return {{&m.sharers, &m.senders, &m.sealed}, {}}; }
+inline Parts PartsOf(secagg::UploadProof& m) { return {{&m.signature}, {}}; }
 inline Parts PartsOf(Bytes& survivors) { return {{&survivors}, {}}; }
 inline Parts PartsOf(secagg::Confirmation& m) { return {{&m.signature}, {}}; }
-inline Parts PartsOf(secagg::UnmaskRequest& m) { return {{&m.survivors, &m.signers, &m.signatures}, {}}; }
+inline Parts PartsOf(secagg::UnmaskRequest& m) { return {{&m.survivors, &m.signers, &m.signatures, &m.uploads}, {}}; }
 inline Parts PartsOf(secagg::UnmaskAnswer& m) { return {{&m.survivors_digest, &m.held, &m.shares}, {}}; }
 inline Parts PartsOf(secagg::RoundSetup& m) {
-  Parts parts{{&m.server_nonce, &m.roster_digest, &m.identities},
+  Parts parts{{&m.server_nonce, &m.roster_digest, &m.roster_path, &m.identities},
               {std::as_writable_bytes(std::span(m.config.round_id)), InMemory(m.config.adversary), InMemory(m.config.cipher),
                InMemory(m.config.vector_length), InMemory(m.config.element_bits), InMemory(m.members), InMemory(m.graph.degree),
                InMemory(m.graph.threshold), InMemory(m.survivors_min), InMemory(m.index)}};

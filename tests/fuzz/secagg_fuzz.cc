@@ -109,7 +109,7 @@ class Round {
     const std::string client_state(client.state()), server_state(server().state());
     Words words(fleet_.options.vector_length);
     Require(!client.ShareKeys(Arbitrary<secagg::RoundSetup>(decision)));
-    Require(!client.Mask(Arbitrary<secagg::Inbox>(decision), words).ok() && words == Words(words.size()));
+    Require(!client.Mask(Arbitrary<secagg::Inbox>(decision), words) && words == Words(words.size()));
     const Bytes survivors = Arbitrary<Bytes>(decision);  // may be some that could be
     const bool said = client.Confirm(survivors).has_value() || client.Unmask({.survivors = survivors}).has_value();
     if (said) SaidOnce(1 + index % fleet_.options.members, survivors);
@@ -185,24 +185,32 @@ class Round {
 
   bool Upload() {
     std::vector<secagg::Inbox> earlier;
+    std::vector<secagg::UploadProof> proofs;
     for (std::uint32_t i = 1; i <= fleet_.options.members; ++i) {
       if (!server().IsSharer(i)) continue;
       const secagg::Inbox honest = server().InboxOf(i).value();
       Words words;
+      secagg::UploadProof proof;
       const auto inbox = Exchange(
           honest, earlier,
           [&](const secagg::Inbox& in) {
             Words attempt = fleet_.updates[i - 1];
-            const Status status = fleet_.client(i).Mask(in, attempt);
-            Require(status.ok() || attempt == fleet_.updates[i - 1]);
-            if (status.ok()) words = std::move(attempt);
-            return status;
+            const auto masked = fleet_.client(i).Mask(in, attempt);
+            Require(masked || attempt == fleet_.updates[i - 1]);
+            if (masked) words = std::move(attempt), proof = *masked;
+            return StatusOf(masked);
           },
           ClientState(i));
       if (!inbox) continue;
       unsound_ |= inbox->senders != honest.senders;
       if (decisions_.Next().has(2)) continue;  // dropped with its update masked
-      Require(server().AddUpload(i).ok());
+      if (fleet_.active() && inbox->sharers != honest.sharers) {
+        Require(server().AddUpload(i, proof).reason() == "BAD_SIGNATURE");
+        continue;
+      }
+      const auto uploaded = Exchange(
+          proof, proofs, [&](const secagg::UploadProof& p) { return server().AddUpload(i, p); }, ServerState());
+      if (!uploaded) continue;
       for (std::size_t k = 0; k < words.size(); ++k) fleet_.sum[k] += words[k];
     }
     const bool can_close = server().CanCloseUploads();

@@ -38,6 +38,7 @@ Fleet::Fleet(const FleetOptions& fleet)
       updates(fleet.members, Words(fleet.vector_length)),
       masked(fleet.members),
       sent(fleet.members),
+      proofs(fleet.members),
       server(MakeServer(fleet, authority)),
       sum(fleet.vector_length) {
   for (Words& update : updates) {
@@ -84,8 +85,9 @@ Status Fleet::UploadAndClose(const std::set<std::uint32_t>& missing) {
     if (!server.IsSharer(index) || missing.contains(index)) continue;
     EF_ASSIGN_OR_RETURN(const Inbox inbox, server.InboxOf(index));
     Words words = updates[index - 1];
-    EF_RETURN_IF_ERROR(client(index).Mask(inbox, words));
-    EF_RETURN_IF_ERROR(server.AddUpload(index));
+    EF_ASSIGN_OR_RETURN(const UploadProof proof, client(index).Mask(inbox, words));
+    EF_RETURN_IF_ERROR(server.AddUpload(index, proof));
+    proofs[index - 1] = proof;
     Add(sum, words);
     masked[index - 1] = std::move(words);
   }

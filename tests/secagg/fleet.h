@@ -66,6 +66,7 @@ class Fleet {
   std::vector<Words> updates;                   // plain, by index - 1
   std::vector<Words> masked;                    // as uploaded; empty: not uploaded
   std::vector<std::optional<SharedKeys>> sent;  // by index - 1
+  std::vector<UploadProof> proofs;              // by index - 1; of those that uploaded
   Server server;
   Words sum;  // what the server holds: masked until AnswerAndUnmask has succeeded
 };

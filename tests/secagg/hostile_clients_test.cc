@@ -11,6 +11,7 @@
 namespace edgefleet::secagg {
 namespace {
 
+using testing::BitmapOf;
 using testing::Fleet;
 using testing::FleetOptions;
 using testing::Words;
@@ -117,14 +118,48 @@ TEST_P(HostileClients, SharesOfWrongSizesAndStrangers) {
   EXPECT_EQ(send(1, [](SharedKeys&) {}), "");
 }
 
+// An update that is masked for others than those that the server names could not be unmasked.
+TEST_P(HostileClients, UploadsWithAWrongProof) {
+  ASSERT_TRUE(fleet_.AdvertiseAndClose().ok());
+  ASSERT_TRUE(fleet_.ShareAndClose().ok());
+  const auto mask = [&](std::uint32_t index, const Inbox& inbox) {
+    Words words(fleet_.options.vector_length);
+    return fleet_.client(index).Mask(inbox, words).value();
+  };
+  const UploadProof proof = mask(1, fleet_.server.InboxOf(1).value());
+  Inbox altered = fleet_.server.InboxOf(2).value();
+  altered.sharers = BitmapOf({1, 2, 3, 4, 5, 6, 7, 8}, 9);
+  altered.senders = BitmapOf({1, 2, 3, 4, 5, 6, 7}, 8);
+  altered.sealed.resize(7 * kSealedSize);
+  const UploadProof others = mask(2, altered);
+  const auto add = [&](std::uint32_t index, const UploadProof& given) {
+    const Status checked = fleet_.server.CheckUpload(index, given), added = fleet_.server.AddUpload(index, given);
+    EXPECT_EQ(checked.reason(), added.reason());
+    return added.reason();
+  };
+  if (active()) {
+    EXPECT_EQ(add(1, {}), "BAD_SIGNATURE");
+    EXPECT_EQ(add(2, proof), "BAD_SIGNATURE");
+    EXPECT_EQ(add(2, others), "BAD_SIGNATURE");
+    UploadProof longer = proof;
+    longer.signature.push_back(std::byte{0});
+    EXPECT_EQ(add(1, longer), "BAD_SIGNATURE");
+  } else {
+    EXPECT_EQ(proof, UploadProof());
+    EXPECT_EQ(add(1, {Bytes(kSignatureSize)}), "BAD_SIGNATURE");
+  }
+  EXPECT_TRUE(fleet_.server.survivors().empty());
+  EXPECT_EQ(add(1, proof), "");
+}
+
 TEST_P(HostileClients, LateMessages) {
   ASSERT_TRUE(fleet_.AdvertiseAndClose().ok());
   ASSERT_TRUE(fleet_.ShareAndClose({9}).ok());
   EXPECT_EQ(Reason(fleet_.server.InboxOf(9)), "DID_NOT_SHARE");
-  EXPECT_EQ(fleet_.server.AddUpload(9).reason(), "DID_NOT_SHARE");
-  EXPECT_EQ(fleet_.server.AddUpload(10).reason(), "NOT_A_MEMBER");
+  EXPECT_EQ(fleet_.server.AddUpload(9, {}).reason(), "DID_NOT_SHARE");
+  EXPECT_EQ(fleet_.server.AddUpload(10, {}).reason(), "NOT_A_MEMBER");
   ASSERT_TRUE(fleet_.UploadAndClose({8}).ok());
-  EXPECT_EQ(fleet_.server.AddUpload(8).reason(), "WRONG_PHASE");
+  EXPECT_EQ(fleet_.server.AddUpload(8, {}).reason(), "WRONG_PHASE");
   EXPECT_EQ(fleet_.server.AddConfirmation(8, {}).reason(), active() ? "NOT_A_SURVIVOR" : "WRONG_PHASE");
   ASSERT_TRUE(fleet_.ConfirmAndClose().ok());
   EXPECT_EQ(Reason(fleet_.server.Request(8)), "NOT_A_SURVIVOR");

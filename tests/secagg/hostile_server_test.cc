@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "secagg/server_states.h"
 #include "secagg/session.h"
 #include "tests/secagg/fleet.h"
 
@@ -69,6 +70,10 @@ const SetupCase kSetupCases[] = {
     {"a short nonce", [](RoundSetup& s) { s.server_nonce.pop_back(); }, "BAD_SETUP"},
     {"a long digest", [](RoundSetup& s) { s.roster_digest.push_back(std::byte{0}); }, "BAD_SETUP"},
     {"another roster's digest", [](RoundSetup& s) { s.roster_digest[0] ^= std::byte{1}; }, "BAD_SETUP"},
+    {"no path to the digest", [](RoundSetup& s) { s.roster_path.clear(); }, "BAD_SETUP"},
+    {"a short path", [](RoundSetup& s) { s.roster_path.pop_back(); }, "BAD_SETUP"},
+    {"an absurdly long path", [](RoundSetup& s) { s.roster_path.resize(1 << 20); }, "BAD_SETUP"},
+    {"another path", [](RoundSetup& s) { s.roster_path[40] ^= std::byte{1}; }, "BAD_SETUP"},
     {"index 0", [](RoundSetup& s) { s.index = 0; }, "BAD_SETUP"},
     {"an index beyond the roster", [](RoundSetup& s) { s.index = 6; }, "BAD_SETUP"},
     {"a neighbour missing", [](RoundSetup& s) { s.neighbours.pop_back(); }, "BAD_ROSTER"},
@@ -111,6 +116,34 @@ TEST(HostileServerSparse, LowOrderPointsAmongTheNeighbours) {
   }
 }
 
+// A digest that the server chose before anybody advertised keys: then nothing in the session would be a device's contribution,
+// and the server could look for a session, and so for a ring, for as long as it likes.
+TEST(HostileServerSparse, RosterDigestsWithoutThisDevicesKeys) {
+  for (const Adversary adversary : {Adversary::kSemiHonest, Adversary::kActive}) {
+    Fleet fleet(Options(adversary, 40, {16, 9}, 33));
+    ASSERT_TRUE(fleet.AdvertiseAndClose().ok());
+    RoundSetup setup = fleet.server.Setup(7).value();
+    const auto refused = [&](const char* what) {
+      const Graph graph(GraphSeed(SessionIdOf(setup)), 40, 16);
+      setup.neighbours.clear();
+      for (const std::uint32_t neighbour : graph.Neighbours(7)) {
+        setup.neighbours.push_back(fleet.server.ledger().adverts[neighbour - 1]);
+        setup.neighbours.back().identity_key.clear();
+      }
+      EXPECT_EQ(Reason(fleet.client(7).ShareKeys(setup)), "BAD_SETUP") << what;
+    };
+    setup.roster_digest = Bytes(kDigestSize);  // known years ahead
+    refused("a digest of nothing");
+    std::vector<KeyAdvert> others = fleet.server.ledger().adverts;
+    others[6].cipher_public_key[0] ^= std::byte{1};
+    const RosterTree tree(others);
+    setup.roster_digest = ToBytes(tree.root());
+    setup.roster_path = tree.Path(7);
+    refused("a roster with another key in this device's place");
+    EXPECT_TRUE(fleet.client(7).ShareKeys(fleet.server.Setup(7).value()).has_value());
+  }
+}
+
 TEST(HostileServerActive, IdentitiesThatAreNotWhatTheySeem) {
   Fleet fleet(Options(Adversary::kActive, 40, {16, 9}, 33));
   ASSERT_TRUE(fleet.AdvertiseAndClose().ok());
@@ -131,7 +164,11 @@ TEST(HostileServerActive, IdentitiesThatAreNotWhatTheySeem) {
       "an identity twice", [&](RoundSetup& s) { std::ranges::copy(identity(s, 20), identity(s, 21).begin()); },
       "BAD_SIGNATURE");
   refused(
-      "own identity elsewhere", [](RoundSetup& s) { s.index = 8; }, "BAD_ROSTER");
+      "own identity elsewhere",
+      [&](RoundSetup& s) { std::swap_ranges(identity(s, 7).begin(), identity(s, 7).end(), identity(s, 8).begin()); },
+      "BAD_ROSTER");
+  refused(
+      "an index that is not its own", [](RoundSetup& s) { s.index = 8; }, "BAD_SETUP");
   refused(
       "too few identities", [](RoundSetup& s) { s.identities.resize(39 * 32); }, "BAD_ROSTER");
   refused(
@@ -218,7 +255,7 @@ TEST_P(HostileServer, Inboxes) {
     Inbox altered = inbox;
     alter(altered);
     Words words(kLength);
-    EXPECT_EQ(fleet_.client(1).Mask(altered, words).reason(), expected) << what;
+    EXPECT_EQ(Reason(fleet_.client(1).Mask(altered, words)), expected) << what;
     EXPECT_EQ(words, Words(kLength)) << what;
     EXPECT_EQ(fleet_.client(1).state(), "shared");
   };
@@ -232,6 +269,27 @@ TEST_P(HostileServer, Inboxes) {
       "more senders than neighbours", [](Inbox& i) { i.senders[0] |= std::byte{0x10}; }, "BAD_INBOX");
   refused(
       "a long bitmap", [](Inbox& i) { i.senders.push_back(std::byte{0}); }, "BAD_INBOX");
+  refused(
+      "no sharers", [](Inbox& i) { i.sharers.clear(); }, "BAD_INBOX");
+  refused(
+      "sharers beyond the roster", [](Inbox& i) { i.sharers[0] |= std::byte{0x20}; }, "BAD_INBOX");
+  refused(
+      "absurdly many sharers", [](Inbox& i) { i.sharers.resize(1 << 20); }, "BAD_INBOX");
+  refused(
+      "sharers without this device",
+      [](Inbox& i) {
+        i.sharers = BitmapOf({2, 3, 4, 5}, 5);
+      },
+      "BAD_INBOX");
+  refused(
+      "a sender that is no sharer",
+      [](Inbox& i) {
+        i.sharers = BitmapOf({1, 2, 3, 4}, 5);
+      },
+      "BAD_INBOX");
+  refused(
+      "a sharer that is no sender", [](Inbox& i) { i.senders[0] = std::byte{7}, i.sealed.resize(3 * kSealedSize); },
+      "BAD_INBOX");
   refused(
       "too few senders",
       [](Inbox& i) {
@@ -249,8 +307,44 @@ TEST_P(HostileServer, Inboxes) {
   Words words(kLength);
   words[2] = 7;
   Words wrong(kLength + 1);
-  EXPECT_EQ(fleet_.client(1).Mask(inbox, wrong).reason(), "BAD_UPDATE");
-  EXPECT_TRUE(fleet_.client(1).Mask(inbox, words).ok());
+  EXPECT_EQ(Reason(fleet_.client(1).Mask(inbox, wrong)), "BAD_UPDATE");
+  EXPECT_TRUE(fleet_.client(1).Mask(inbox, words).has_value());
+}
+
+TEST_P(HostileServer, InboxesOfFewerThanTheSumNeeds) {
+  Fleet fleet(Options(GetParam(), 5, {4, 3}, 5));
+  ASSERT_TRUE(fleet.AdvertiseAndClose().ok());
+  ASSERT_TRUE(fleet.ShareAndClose().ok());
+  Inbox inbox = fleet.server.InboxOf(1).value();
+  inbox.sharers = BitmapOf({1, 2, 3, 4}, 5);
+  inbox.senders = BitmapOf({1, 2, 3}, 4);
+  inbox.sealed.resize(3 * kSealedSize);
+  Words words(kLength);
+  EXPECT_EQ(Reason(fleet.client(1).Mask(inbox, words)), "BAD_INBOX");
+  EXPECT_EQ(words, Words(kLength));
+}
+
+// Most of an arc of the ring is said not to have shared keys: before anything is masked, the active variant refuses.
+TEST(HostileServerActive, SharersThatLeaveAHoleInTheRing) {
+  Fleet fleet(Options(Adversary::kActive, 40, {20, 12}, 30));
+  ASSERT_TRUE(fleet.AdvertiseAndClose().ok());
+  ASSERT_TRUE(fleet.ShareAndClose().ok());
+  const Graph graph(GraphSeed(fleet.server.ledger().session), 40, 20);
+  const std::uint32_t member = graph.ring()[0];
+  Inbox inbox = fleet.server.InboxOf(member).value();
+  const auto mask = [&](std::size_t hidden) {  // behind this member's own neighbours
+    Inbox altered = inbox;
+    for (std::size_t place = 11; place < 11 + hidden; ++place) {
+      const std::uint32_t at = graph.ring()[place] - 1;
+      altered.sharers[at / 8] &= ~(std::byte{1} << (at % 8));
+    }
+    Words words(kLength);
+    const auto masked = fleet.client(member).Mask(altered, words);
+    EXPECT_TRUE(masked || words == Words(kLength));
+    return Reason(masked);
+  };
+  EXPECT_EQ(mask(10), "DISCONNECTED");
+  EXPECT_EQ(mask(9), "");
 }
 
 // Members that were told different rosters have different sessions: nothing that one sealed opens for the other.
@@ -260,12 +354,12 @@ TEST(HostileServerSparse, MembersThatWereToldDifferentThings) {
   RoundSetup other = fleet.server.Setup(1).value();
   const Graph graph(GraphSeed(SessionIdOf(other)), 40, 16);
   const std::uint32_t victim = graph.Neighbours(1)[0];
-  other.roster_digest[0] ^= std::byte{1};  // and so another graph, with the same adverts in it
+  other.server_nonce[0] ^= std::byte{1};  // and so another graph, with the same adverts in it
   ASSERT_TRUE(fleet.client(1).ShareKeys(other).has_value());
   SharedKeys sent = fleet.client(victim).ShareKeys(fleet.server.Setup(victim).value()).value();
-  Inbox inbox{.senders = Bytes(2, std::byte{0xFF}), .sealed = std::move(sent.sealed)};
+  Inbox inbox{.sharers = Bytes(5, std::byte{0xFF}), .senders = Bytes(2, std::byte{0xFF}), .sealed = std::move(sent.sealed)};
   Words words(kLength);
-  EXPECT_EQ(fleet.client(1).Mask(inbox, words).reason(), "BELOW_THRESHOLD");
+  EXPECT_EQ(Reason(fleet.client(1).Mask(inbox, words)), "BELOW_THRESHOLD");
   EXPECT_EQ(words, Words(kLength));
 }
 
@@ -369,6 +463,36 @@ TEST_F(HostileConfirmations, FewerThanTheThresholdOrNotOfNeighbours) {
         r.survivors = BitmapOf({1, 2, 3, 4}, 5);
       },
       "ALREADY_SAID");
+  EXPECT_TRUE(fleet_.client(1).Unmask(fleet_.server.Request(1).value()).has_value());
+}
+
+TEST_F(HostileConfirmations, UploadsThatWereNotMaskedForTheSameMembers) {
+  Refused(
+      "none", [](UnmaskRequest& r) { r.uploads.clear(); }, "UNCONFIRMED");
+  Refused(
+      "one too few", [](UnmaskRequest& r) { r.uploads.resize(3 * 64); }, "UNCONFIRMED");
+  Refused(
+      "a byte too few", [](UnmaskRequest& r) { r.uploads.pop_back(); }, "UNCONFIRMED");
+  Refused(
+      "one too many", [](UnmaskRequest& r) { r.uploads.resize(5 * 64); }, "UNCONFIRMED");
+  Refused(
+      "absurdly many", [](UnmaskRequest& r) { r.uploads.resize(1 << 20); }, "UNCONFIRMED");
+  Refused(
+      "one forged", [](UnmaskRequest& r) { r.uploads[200] ^= std::byte{1}; }, "UNCONFIRMED");
+  Refused(
+      "two swapped",
+      [](UnmaskRequest& r) { std::swap_ranges(r.uploads.begin(), r.uploads.begin() + 64, r.uploads.begin() + 64); },
+      "UNCONFIRMED");
+  Refused(
+      "confirmations in their place", [](UnmaskRequest& r) { std::ranges::copy(r.signatures, r.uploads.begin()); },
+      "UNCONFIRMED");
+  Refused(
+      "one over other sharers",
+      [&](UnmaskRequest& r) {
+        const auto other = SharersDigest(BitmapOf({1, 2, 3, 4}, 5));
+        std::ranges::copy(SignUpload(fleet_.identities[1], fleet_.server.ledger().session, other), r.uploads.begin());
+      },
+      "UNCONFIRMED");
   EXPECT_TRUE(fleet_.client(1).Unmask(fleet_.server.Request(1).value()).has_value());
 }
 

@@ -44,8 +44,10 @@ TEST(Identity, SignsTheDocumentedBytes) {
   EXPECT_TRUE(signed_by(authority, "edgefleet/device-identity/v1", {device.key.public_key()}, device.certificate));
   EXPECT_TRUE(signed_by(device.key, "edgefleet/secagg/v1/advert", {DigestOfRound("r"), cipher, mask},
                         SignAdvert(device, "r", cipher, mask)));
-  EXPECT_TRUE(signed_by(device.key, "edgefleet/secagg/v1/survivors", {session, crypto::Sha256(bitmap)},
-                        SignSurvivors(device, session, bitmap)));
+  const auto sharers = crypto::Sha256(Bytes(5, std::byte{7}));
+  EXPECT_TRUE(signed_by(device.key, "edgefleet/secagg/v1/upload", {session, sharers}, SignUpload(device, session, sharers)));
+  EXPECT_TRUE(signed_by(device.key, "edgefleet/secagg/v1/survivors", {session, sharers, crypto::Sha256(bitmap)},
+                        SignSurvivors(device, session, sharers, bitmap)));
 }
 
 TEST(Identity, EnrolmentIsByAKnownAuthorityForOneDevice) {
@@ -84,17 +86,32 @@ TEST(Identity, AdvertsAreBoundToDeviceRoundAndKeys) {
   EXPECT_FALSE(VerifyAdvert(key, "round", longer, shorter, signature));
 }
 
-TEST(Identity, SurvivorsAreBoundToDeviceSessionAndBitmap) {
+TEST(Identity, UploadsAreBoundToDeviceSessionAndSharers) {
+  const DeviceIdentity device = IdentityOf(2, KeyOf(1));
+  const auto key = device.key.public_key();
+  const SessionId session{std::byte{7}}, other{std::byte{8}};
+  const crypto::Sha256Digest sharers{std::byte{9}}, others{std::byte{10}};
+  const auto signature = SignUpload(device, session, sharers);
+  EXPECT_TRUE(VerifyUpload(key, session, sharers, signature));
+  EXPECT_FALSE(VerifyUpload(key, other, sharers, signature));
+  EXPECT_FALSE(VerifyUpload(key, session, others, signature));
+  EXPECT_FALSE(VerifyUpload(KeyOf(3).public_key(), session, sharers, signature));
+  ForEachAlteration(signature, [&](ByteView altered) { return !VerifyUpload(key, session, sharers, altered); });
+}
+
+TEST(Identity, SurvivorsAreBoundToDeviceSessionAndBitmaps) {
   const DeviceIdentity device = IdentityOf(2, KeyOf(1));
   const auto key = device.key.public_key();
   SessionId session{std::byte{7}}, other{std::byte{8}};
   const Bytes bitmap{std::byte{0xFF}, std::byte{0x0F}};
-  const auto signature = SignSurvivors(device, session, bitmap);
-  EXPECT_TRUE(VerifySurvivors(key, session, bitmap, signature));
-  EXPECT_FALSE(VerifySurvivors(key, other, bitmap, signature));
-  EXPECT_FALSE(VerifySurvivors(KeyOf(3).public_key(), session, bitmap, signature));
-  ForEachAlteration(bitmap, [&](ByteView altered) { return !VerifySurvivors(key, session, altered, signature); });
-  ForEachAlteration(signature, [&](ByteView altered) { return !VerifySurvivors(key, session, bitmap, altered); });
+  const crypto::Sha256Digest sharers{std::byte{9}}, others{std::byte{10}};
+  const auto signature = SignSurvivors(device, session, sharers, bitmap);
+  EXPECT_TRUE(VerifySurvivors(key, session, sharers, bitmap, signature));
+  EXPECT_FALSE(VerifySurvivors(key, other, sharers, bitmap, signature));
+  EXPECT_FALSE(VerifySurvivors(key, session, others, bitmap, signature));
+  EXPECT_FALSE(VerifySurvivors(KeyOf(3).public_key(), session, sharers, bitmap, signature));
+  ForEachAlteration(bitmap, [&](ByteView altered) { return !VerifySurvivors(key, session, sharers, altered, signature); });
+  ForEachAlteration(signature, [&](ByteView altered) { return !VerifySurvivors(key, session, sharers, bitmap, altered); });
 }
 
 // One kind of signature never serves as another, even where the signed fields have the same sizes.
@@ -105,8 +122,13 @@ TEST(Identity, SignaturesOfOnePurposeServeNoOther) {
   const Bytes cipher(32, std::byte{3}), mask(32, std::byte{4});
   const SessionId session = DigestOfRound("round");
   const auto advert = SignAdvert(device, "round", cipher, mask);
-  const auto survivors = SignSurvivors(device, session, cipher);
-  EXPECT_FALSE(VerifySurvivors(key, session, cipher, advert));
+  const auto sharers = crypto::Sha256(cipher);
+  const auto upload = SignUpload(device, session, sharers);
+  const auto survivors = SignSurvivors(device, session, sharers, cipher);
+  EXPECT_FALSE(VerifySurvivors(key, session, sharers, cipher, advert));
+  EXPECT_FALSE(VerifySurvivors(key, session, sharers, cipher, upload));
+  EXPECT_FALSE(VerifyUpload(key, session, sharers, advert));
+  EXPECT_FALSE(VerifyUpload(key, session, sharers, survivors));
   EXPECT_FALSE(VerifyAdvert(key, "round", cipher, mask, survivors));
   EXPECT_FALSE(IsEnrolled(authorities, KeyOf(5).public_key(), advert));
   EXPECT_FALSE(VerifyAdvert(key, "round", cipher, mask, EnrolIdentity(device.key, KeyOf(5).public_key())));

@@ -11,6 +11,7 @@
 #include "secagg/mask/mask.h"
 #include "secagg/packing.h"
 #include "secagg/server_states.h"
+#include "secagg/session.h"
 #include "secagg/shamir.h"
 #include "tests/secagg/fleet.h"
 
@@ -219,6 +220,10 @@ class LyingServer : public ::testing::TestWithParam<Adversary> {
         SetBit(request.signers, fleet.server.ledger().PlaceOf(holder, signer));
         request.signatures.insert(request.signatures.end(), signature.begin(), signature.end());
       }
+      for (const std::uint32_t neighbour : fleet.server.ledger().NeighboursOf(holder)) {
+        const Bytes& upload = fleet.proofs[neighbour - 1].signature;
+        if (TestBit(survivors, neighbour - 1)) request.uploads.insert(request.uploads.end(), upload.begin(), upload.end());
+      }
     }
     return fleet.client(holder).Unmask(request);
   }
@@ -240,8 +245,9 @@ TEST_P(LyingServer, NeverGathersBothSecretsOfAMember) {
       signatures[told(holder)][holder] = fleet.client(holder).Confirm(told(holder)).value().signature;
     }
     for (const Bytes& survivors : {with, without}) {
-      signatures[survivors][kCorrupt] =
-          ToBytes(SignSurvivors(fleet.identities[kCorrupt - 1], fleet.server.ledger().session, survivors));
+      const Ledger& ledger = fleet.server.ledger();
+      signatures[survivors][kCorrupt] = ToBytes(
+          SignSurvivors(fleet.identities[kCorrupt - 1], ledger.session, SharersDigest(ledger.sharer_bitmap), survivors));
     }
     std::map<std::uint32_t, Shares> seeds, keys;
     for (std::uint32_t holder = 1; holder < kCorrupt; ++holder) {

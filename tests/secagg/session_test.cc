@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <functional>
 #include <set>
 
 #include "base/random.h"
+#include "secagg/field_digest.h"
+#include "secagg/roster.h"
 
 namespace edgefleet::secagg {
 namespace {
@@ -48,6 +51,7 @@ TEST(SessionIds, DifferInEveryField) {
 TEST(SessionIds, AreTheSameForAllMembers) {
   RoundSetup other = SampleSetup();
   other.index = 3;
+  other.roster_path = Bytes(3 * kDigestSize);
   other.neighbours.resize(4);
   EXPECT_EQ(SessionIdOf(SampleSetup()), SessionIdOf(other));
 }
@@ -58,10 +62,74 @@ TEST(RosterDigests, DifferInEveryFieldAndInOrder) {
   KeyAdvert signed_advert = advert;
   signed_advert.signature = Bytes(64);
   KeyAdvert swapped{advert.mask_public_key, advert.cipher_public_key};
-  const std::vector<std::vector<KeyAdvert>> rosters{{},      {advert},        {advert, other}, {other, advert},
-                                                    {other}, {signed_advert}, {swapped}};
+  const std::vector<std::vector<KeyAdvert>> rosters{{advert}, {advert, other}, {other, advert},
+                                                    {other},  {signed_advert}, {swapped}};
   std::set<crypto::Sha256Digest> digests;
   for (const auto& roster : rosters) EXPECT_TRUE(digests.insert(RosterDigest(roster)).second) << digests.size();
+}
+
+std::vector<KeyAdvert> Adverts(std::uint32_t count) {
+  std::vector<KeyAdvert> adverts;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    KeyAdvert advert{Bytes(32, static_cast<std::byte>(i)), Bytes(32, static_cast<std::byte>(i >> 8))};
+    adverts.push_back(std::move(advert));
+  }
+  return adverts;
+}
+
+// RFC 6962, section 2.1, as it is written there: recursive, divided at the largest power of two below n.
+crypto::Sha256Digest Reference(std::span<const KeyAdvert> adverts) {
+  if (adverts.size() == 1) return RosterDigest(adverts);
+  const std::size_t left = std::bit_floor(adverts.size() - 1);
+  const auto one = Reference(adverts.first(left)), other = Reference(adverts.subspan(left));
+  return FieldDigest("edgefleet/secagg/v1/roster-node").Add(one).Add(other).Finish();
+}
+
+TEST(RosterTrees, PathsLeadEachMemberToTheRoot) {
+  for (const std::uint32_t n : {1U, 2U, 3U, 4U, 5U, 7U, 8U, 13U, 64U, 65U, 300U}) {
+    const auto adverts = Adverts(n);
+    const RosterTree tree(adverts);
+    EXPECT_EQ(tree.root(), Reference(adverts)) << n;
+    for (std::uint32_t index = 1; index <= n; ++index) {
+      const Bytes path = tree.Path(index);
+      EXPECT_LE(path.size(), std::bit_width(n - 1) * kDigestSize);
+      EXPECT_EQ(RosterDigestOf(adverts[index - 1], index, n, path), tree.root()) << index << " of " << n;
+    }
+  }
+  const auto most = Adverts(kMembersMax);
+  EXPECT_EQ(RosterTree(most).Path(kMembersMax).size(), kRosterLevelsMax * kDigestSize);
+}
+
+TEST(RosterTrees, OtherKeysPlacesAndPathsDoNot) {
+  for (const std::uint32_t n : {2U, 5U, 8U, 13U}) {
+    const auto adverts = Adverts(n);
+    const RosterTree tree(adverts);
+    for (std::uint32_t index = 1; index <= n; ++index) {
+      const KeyAdvert& own = adverts[index - 1];
+      const Bytes path = tree.Path(index);
+      const auto leads = [&](const KeyAdvert& advert, std::uint32_t at, std::uint32_t of, const Bytes& by) {
+        const auto digest = RosterDigestOf(advert, at, of, by);
+        return digest && *digest == tree.root();
+      };
+      ASSERT_TRUE(leads(own, index, n, path));
+      EXPECT_FALSE(leads(adverts[index % n], index, n, path));
+      for (std::uint32_t other = 0; other <= n + 1; ++other) {
+        EXPECT_EQ(leads(own, other, n, path), other == index) << other << " for " << index << " of " << n;
+      }
+      Bytes altered = path;
+      altered.back() ^= std::byte{1};
+      EXPECT_FALSE(leads(own, index, n, altered));
+      altered = path;
+      altered.pop_back();
+      EXPECT_FALSE(leads(own, index, n, altered));
+      altered = path;
+      altered.resize(path.size() + kDigestSize);
+      EXPECT_FALSE(leads(own, index, n, altered));
+      altered.resize(std::size_t{1} << 20);
+      EXPECT_FALSE(leads(own, index, n, altered));
+      EXPECT_FALSE(leads(own, index, n, {}));
+    }
+  }
 }
 
 // Dropouts that chance spreads over the ring pass; as many of them in one place, where a server that knows the ring would have

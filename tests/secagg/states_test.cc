@@ -87,7 +87,7 @@ TEST_P(EachVariant, EachMessageInEachStateOfTheClient) {
       {"Mask",
        [&](Fleet& f) {
          Words words(kLength);
-         const Status status = f.client(1).Mask(inbox, words);
+         const Status status = StatusOf(f.client(1).Mask(inbox, words));
          EXPECT_EQ(words == Words(kLength), !status.ok()) << "changed in spite of the refusal, or not masked";
          return status;
        },
@@ -104,6 +104,7 @@ TEST_P(EachVariant, EachMessageInEachStateOfTheClient) {
 
 TEST_P(EachVariant, EachMessageInEachStateOfTheServer) {
   const auto sent = FleetAfter(GetParam(), 2)->sent;
+  const auto proofs = FleetAfter(GetParam(), 3)->proofs;
   std::vector<UnmaskAnswer> answers;
   std::vector<Confirmation> confirmations;
   const auto done = FleetAfter(GetParam(), confirmed());
@@ -139,10 +140,11 @@ TEST_P(EachVariant, EachMessageInEachStateOfTheServer) {
        },
        {"sharing"}},
       {"InboxOf", [](Fleet& f) { return StatusOf(f.server.InboxOf(1)); }, {"collecting"}},
-      {"AddUpload", [](Fleet& f) { return f.server.AddUpload(1); }, {"collecting"}},
+      {"CheckUpload", [&](Fleet& f) { return f.server.CheckUpload(1, proofs[0]); }, {"collecting"}},
+      {"AddUpload", [&](Fleet& f) { return f.server.AddUpload(1, proofs[0]); }, {"collecting"}},
       {"CloseUploads",
-       [](Fleet& f) {
-         for (const std::uint32_t i : kSurvivors) static_cast<void>(f.server.AddUpload(i));
+       [&](Fleet& f) {
+         for (const std::uint32_t i : kSurvivors) static_cast<void>(f.server.AddUpload(i, proofs[i - 1]));
          return f.server.CloseUploads();
        },
        {"collecting"}},
@@ -181,8 +183,12 @@ TEST_P(EachVariant, RepetitionsSucceedAndContradictionsDoNot) {
   EXPECT_EQ(fleet->server.shared_count(), 1U);
 
   fleet = FleetAfter(GetParam(), 2);
-  ASSERT_TRUE(fleet->server.AddUpload(2).ok());
-  EXPECT_TRUE(fleet->server.AddUpload(2).ok());
+  Words words(kLength);
+  const UploadProof proof = fleet->client(2).Mask(fleet->server.InboxOf(2).value(), words).value();
+  EXPECT_TRUE(fleet->server.CheckUpload(2, proof).ok());
+  EXPECT_TRUE(fleet->server.survivors().empty());
+  ASSERT_TRUE(fleet->server.AddUpload(2, proof).ok());
+  EXPECT_TRUE(fleet->server.AddUpload(2, proof).ok());
   EXPECT_EQ(fleet->server.survivors(), std::vector<std::uint32_t>{2});
 
   fleet = FleetAfter(GetParam(), confirmed());
@@ -206,7 +212,7 @@ TEST_P(EachVariant, ReplayGivesTheSameSum) {
   Server& replayed = again.server;
   for (const std::uint32_t i : {5U, 3U, 1U, 2U, 4U}) ASSERT_TRUE(replayed.AddShares(i, *played->sent[i - 1]).ok());
   ASSERT_TRUE(replayed.CloseSharing().ok());
-  for (const std::uint32_t i : {3U, 1U, 4U, 2U}) ASSERT_TRUE(replayed.AddUpload(i).ok());
+  for (const std::uint32_t i : {3U, 1U, 4U, 2U}) ASSERT_TRUE(replayed.AddUpload(i, played->proofs[i - 1]).ok());
   ASSERT_TRUE(replayed.CloseUploads().ok());
   if (active()) {
     const Bytes survivors = replayed.SurvivorBitmap().value();

@@ -333,6 +333,13 @@ std::function<void(Records&)> Set(std::size_t record, const char* pointer, const
 std::function<void(Records&)> Erased(std::size_t record, const char* list, std::size_t place) {
   return [=](Records& r) { r[record][list].erase(place); };
 }
+// Other survivors, and of the signatures of their uploads the first ones.
+std::function<void(Records&)> Survivors(const char* bitmap, std::size_t signatures) {
+  return [=](Records& r) {
+    r[3]["survivors"] = bitmap;
+    while (r[3]["signatures"].size() > signatures) r[3]["signatures"].erase(signatures);
+  };
+}
 std::function<void(Records&)> Dropped(std::size_t record) {
   return [=](Records& r) { r.erase(r.begin() + static_cast<std::ptrdiff_t>(record)); };
 }
@@ -401,14 +408,19 @@ const Lie kLies[] = {
     {"ShortCommitment", Set(2, "/shares/0/seed_commitment", "00"), "`seed_commitment` has not 32 bytes"},
     {"SurvivorNoSharer",
      [](Records& r) {
-       r[2]["shares"].erase(1);
-       r[2]["sharers"] = "3d";
-       r[3]["survivors"] = "3f";
+       r[2]["shares"].erase(0);
+       r[2]["sharers"] = "3e";
      },
-     "record 3: member 2 did not share keys"},
-    {"FewSurvivors", Set(3, "/survivors", "07"), "record 3: 3 members have sent an update, 4 are needed"},
+     "record 3: member 1 did not share keys"},
+    {"UploadSignature", Flipped(3, "/signatures/0/signature"), "member 1 has not signed whom its update is masked for"},
+    {"UploadOfOther", Set(3, "/signatures/0/member", 2), "record 3: member 1 has not signed whom"},
+    {"UploadUnsigned", Erased(3, "signatures", 4), "member 6 has not signed whom its update is masked for"},
+    {"UploadOutside", Set(3, "/signatures/4/member", 7), "member 6 has not signed whom its update is masked for"},
+    {"UploadTwice", Set(3, "/signatures/4/member", 5), "member 5 is not before the next one"},
+    {"FewSurvivors", Survivors("0d", 3), "record 3: 3 members have sent an update, 4 are needed"},
     {"SurvivorOutside", Set(3, "/survivors", "7d"), "not a bitmap over the roster"},
-    {"OtherSurvivors", Set(3, "/survivors", "3f"), "record 4: member 1 has not signed these survivors"},
+    {"MoreSurvivors", Set(3, "/survivors", "3f"), "record 3: member 2 has not signed whom its update is masked for"},
+    {"SignerNoSurvivor", Set(3, "/survivors", "1d"), "member 6 has signed its upload, but is no survivor"},
     {"ConfirmationSignature", Flipped(4, "/signatures/0/signature"), "member 1 has not signed these survivors"},
     {"ConfirmationOfOther", Set(4, "/signatures/0/member", 2), "the update of member 2 is not in the sum"},
     {"ConfirmationOutside", Set(4, "/signatures/4/member", 7), "no member 7"},
