@@ -65,6 +65,14 @@ struct PhaseUpdate {
   WallTime deadline;
 };
 
+// How a device's masked update begins to arrive.
+struct UploadHeader {
+  std::uint64_t size = 0;
+  Bytes sha256;
+  std::uint64_t offset = 0;
+  secagg::UploadProof proof;
+};
+
 // Deterministic given the stored round: the same after a restart.
 RoundLineage MakeLineage(const Task& task, const Round& round);
 
@@ -93,9 +101,8 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   void AwaitPhase(Participant who, Phase after, Millis wait, Answer<PhaseUpdate> answer);
   void ShareKeys(Participant who, secagg::SharedKeys shared, Answer<Phase> answer);
   void GetUpload(Participant who, Answer<aggregation::UploadProgress> answer);
-  // INVALID_ARGUMENT [BAD_UPDATE], OUT_OF_RANGE [BAD_OFFSET], and those of UpdateSpool::Begin.
-  void BeginUpload(Participant who, std::uint64_t size, Bytes sha256, std::uint64_t offset,
-                   Answer<std::shared_ptr<Upload>> answer);
+  // INVALID_ARGUMENT [BAD_UPDATE, BAD_SIGNATURE], OUT_OF_RANGE [BAD_OFFSET], and those of UpdateSpool::Begin.
+  void BeginUpload(Participant who, UploadHeader header, Answer<std::shared_ptr<Upload>> answer);
   void Confirm(Participant who, secagg::Confirmation confirmation, Answer<Phase> answer);
   void Unmask(Participant who, secagg::UnmaskAnswer message, Answer<Phase> answer);
   void Leave(Participant who, std::string reason, Answer<Phase> answer);
@@ -177,6 +184,8 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
 
   // --- active_round_uploads.cc
   std::uint64_t upload_size() const;
+  // Remembers the proof of an update, before anything of the update itself.
+  Status TakeProof(const std::string& device_id, const Member& member, const secagg::UploadProof& proof);
   // Adds a complete upload to the sum; `done` is called on the strand. OK: it counts.
   void CountUpload(const std::string& device_id, Counted done);
   void OnCounted(const std::string& device_id, Status added);

@@ -27,6 +27,8 @@ void ActiveRound::GetUpload(Participant who, Answer<UploadProgress> answer) {
         if (member->uploaded) return RoundClosed("the round has ended");
         return UploadProgress{.received = 0, .size = upload_size(), .complete = false};
       }
+      // What a lost machine has forgotten: the device sends its header again, and nothing after it.
+      if (progress && active() && !member->proof) progress->complete = false;
       return progress;
     };
     auto progress = look();
@@ -37,19 +39,30 @@ void ActiveRound::GetUpload(Participant who, Answer<UploadProgress> answer) {
   });
 }
 
-void ActiveRound::BeginUpload(Participant who, std::uint64_t size, Bytes sha256, std::uint64_t offset,
-                              Answer<std::shared_ptr<Upload>> answer) {
+Status ActiveRound::TakeProof(const std::string& device_id, const Member& member, const secagg::UploadProof& proof) {
+  if (member.proof) {
+    if (*member.proof == proof) return OkStatus();
+    return AlreadyExists("ALREADY_SUBMITTED", "this device has sent another proof with its update in this round");
+  }
+  const DeviceUploaded record{device_id, proof};
+  EF_RETURN_IF_ERROR(memory_.state->Apply(record));
+  if (active()) memory_.journal->Remember(record);
+  return OkStatus();
+}
+
+void ActiveRound::BeginUpload(Participant who, UploadHeader header, Answer<std::shared_ptr<Upload>> answer) {
   using Reply = Answer<std::shared_ptr<Upload>>;
   OnStrand<std::shared_ptr<Upload>>(
-      std::move(answer), [this, who = std::move(who), size, sha256 = std::move(sha256), offset](const Reply& reply) {
+      std::move(answer), [this, who = std::move(who), header = std::move(header)](const Reply& reply) {
         auto apply = [&]() -> Result<std::shared_ptr<Upload>> {
           EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
           if (IsFinal(record_.phase) || !member->uploaded) EF_RETURN_IF_ERROR(CheckPhase(*member, Phase::kCollecting));
-          if (size != upload_size()) {
+          if (header.size != upload_size()) {
             return InvalidArgument("BAD_UPDATE", "an update of this round has " + std::to_string(upload_size()) + " bytes");
           }
-          EF_ASSIGN_OR_RETURN(const auto progress, ports_.spool.Begin({round_id_, who.device_id}, size, sha256));
-          if (!progress.complete && progress.received != offset) {
+          EF_RETURN_IF_ERROR(TakeProof(who.device_id, *member, header.proof));
+          EF_ASSIGN_OR_RETURN(const auto progress, ports_.spool.Begin({round_id_, who.device_id}, header.size, header.sha256));
+          if (!progress.complete && progress.received != header.offset) {
             return MakeError(StatusCode::kOutOfRange, "BAD_OFFSET",
                              "the server holds " + std::to_string(progress.received) + " bytes; go on from there");
           }
@@ -60,6 +73,7 @@ void ActiveRound::BeginUpload(Participant who, std::uint64_t size, Bytes sha256,
 }
 
 // An update that is complete on disk is added to the sum, and counts from then on, unless the collection has ended meanwhile.
+// Its proof is durable before the sum, which may be, is: an update without one could not be unmasked.
 void ActiveRound::CountUpload(const std::string& device_id, Counted done) {
   if (abandoned_) return done(NotHere());
   const Member& member = memory_.state->members().at(device_id);
@@ -69,7 +83,8 @@ void ActiveRound::CountUpload(const std::string& device_id, Counted done) {
   const auto [waiting, first] = counting_.try_emplace(device_id);
   waiting->second.push_back(std::move(done));
   if (!first) return;
-  Submit(*adding_, [self = shared_from_this(), sum = memory_.sum, device_id] {
+  Submit(*adding_, [self = shared_from_this(), sum = memory_.sum, journal = active() ? memory_.journal : nullptr, device_id] {
+    if (journal) journal->Sync();
     const Status added = sum->Add(device_id);
     self->Post([self, device_id, added] { self->OnCounted(device_id, added); });
   });

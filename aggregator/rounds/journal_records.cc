@@ -108,6 +108,11 @@ void Write(Writer& to, const UpdatesAveraged& record) {
 
 void Write(Writer&, const RoundResumed&) {}
 
+void Write(Writer& to, const DeviceUploaded& record) {
+  to.Id(record.device_id);
+  to.Blob(record.proof.signature);
+}
+
 // --- reading: after the first field that is not there, everything read is empty and ok() is false ---
 
 class Reader {
@@ -214,6 +219,11 @@ void Read(Reader& from, UpdatesAveraged& record) {
 }
 
 void Read(Reader&, RoundResumed&) {}
+
+void Read(Reader& from, DeviceUploaded& record) {
+  record.device_id = from.Id();
+  record.proof.signature = from.Blob();
+}
 
 template <std::size_t I = 0>
 Result<JournalRecord> DecodeAs(std::size_t alternative, ByteView payload) {

@@ -38,6 +38,11 @@ struct DeviceShared {
   std::string device_id;
   secagg::SharedKeys shared;
 };
+// What came with an update's header; the update itself is in the spool.
+struct DeviceUploaded {
+  std::string device_id;
+  secagg::UploadProof proof;
+};
 struct DeviceConfirmed {
   std::string device_id;
   secagg::Confirmation confirmation;
@@ -65,7 +70,7 @@ struct UpdatesAveraged {
 struct RoundResumed {};
 
 using JournalRecord = std::variant<RoundStarted, DevicesAssigned, DeviceAdvertised, DeviceShared, DeviceConfirmed,
-                                   DeviceAnswered, DeviceLeft, PhaseClosed, UpdatesAveraged, RoundResumed>;
+                                   DeviceAnswered, DeviceLeft, PhaseClosed, UpdatesAveraged, RoundResumed, DeviceUploaded>;
 
 // The kind under which the journal keeps it: 1 for the first alternative, and so on. Never renumber.
 std::uint8_t KindOf(const JournalRecord& record);

@@ -11,6 +11,7 @@
 
 #include "aggregator/rounds/ports.h"
 #include "base/crypto/crypto.h"
+#include "secagg/messages.h"
 
 namespace edgefleet::rounds {
 
@@ -35,9 +36,10 @@ struct Member {
   std::optional<crypto::Sha256Digest> shares;
   std::optional<crypto::Sha256Digest> confirmation;
   std::optional<crypto::Sha256Digest> answer;
-  bool sharer = false;    // from COLLECTING on: its update may be in the sum
-  bool uploaded = false;  // its update is in the sum
-  bool asked = false;     // from UNMASKING on: it can reveal shares
+  std::optional<secagg::UploadProof> proof;  // that came with its update
+  bool sharer = false;                       // from COLLECTING on: its update may be in the sum
+  bool uploaded = false;                     // its update is in the sum
+  bool asked = false;                        // from UNMASKING on: it can reveal shares
   std::shared_ptr<UploadSlot> slot = std::make_shared<UploadSlot>();
   bool malformed = false;  // its update was refused for good
   bool left = false;

@@ -41,6 +41,13 @@ Status RoundState::Apply(const DeviceShared& record) {
   return OkStatus();
 }
 
+Status RoundState::Apply(const DeviceUploaded& record) {
+  EF_ASSIGN_OR_RETURN(Member * member, Find(record.device_id));
+  EF_RETURN_IF_ERROR(server_->CheckUpload(member->index, record.proof));
+  member->proof = record.proof;
+  return OkStatus();
+}
+
 Status RoundState::Apply(const DeviceConfirmed& record) {
   EF_ASSIGN_OR_RETURN(Member * member, Find(record.device_id));
   EF_RETURN_IF_ERROR(server_->AddConfirmation(member->index, record.confirmation));
@@ -64,7 +71,10 @@ Status RoundState::Apply(const DeviceLeft& record) {
 Status RoundState::CountUpload(const std::string& device_id) {
   EF_ASSIGN_OR_RETURN(Member * member, Find(device_id));
   if (member->uploaded) return OkStatus();
-  EF_RETURN_IF_ERROR(server_->AddUpload(member->index));
+  if (active() && !member->proof) {
+    return DataLoss("ROUND_DAMAGED", "the sum holds an update without the proof of whom it was masked for");
+  }
+  EF_RETURN_IF_ERROR(server_->AddUpload(member->index, member->proof.value_or(secagg::UploadProof())));
   member->uploaded = true;
   return OkStatus();
 }
@@ -102,6 +112,8 @@ Status RoundState::Apply(const PhaseClosed& record) {
   return OkStatus();
 }
 
+bool RoundState::active() const { return server_->ledger().active(); }
+
 void RoundState::MarkSharers() {
   for (auto& [id, member] : members_.all()) member.sharer = server_->IsSharer(member.index);
 }
@@ -113,7 +125,8 @@ void RoundState::MarkAsked() {
 std::vector<std::string> RoundState::Uploaders() const {
   std::vector<std::string> devices;
   for (const auto& [id, member] : members_.all()) {
-    if (phase_ == Phase::kCollecting ? member.sharer : member.uploaded) devices.push_back(id);
+    const bool may_upload = member.sharer && (member.proof || !active());
+    if (phase_ == Phase::kCollecting ? may_upload : member.uploaded) devices.push_back(id);
   }
   return devices;
 }

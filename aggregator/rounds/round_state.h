@@ -21,10 +21,12 @@ class RoundState {
   // NOT_FOUND [NOT_A_MEMBER].
   Status Apply(const DeviceAdvertised& record);
   Status Apply(const DeviceShared& record);
+  Status Apply(const DeviceUploaded& record);
   Status Apply(const DeviceConfirmed& record);
   Status Apply(const DeviceAnswered& record);
   Status Apply(const DeviceLeft& record);
-  // The update of a device is in the sum. A repetition succeeds.
+  // The update of a device is in the sum. A repetition succeeds. DATA_LOSS [ROUND_DAMAGED] in the active variant when the
+  // device has not proven whom it masked for: then the round cannot be unmasked.
   Status CountUpload(const std::string& device_id);
   // Ends a phase. The errors of the Server's closings; for kSharesRevealed FAILED_PRECONDITION [BELOW_THRESHOLD] unless the
   // server can unmask; FAILED_PRECONDITION [WRONG_PHASE] for other events.
@@ -41,7 +43,8 @@ class RoundState {
 
   // The phase that the round's messages belong to; the stored phase follows it. At most kAggregating.
   Phase phase() const { return phase_; }
-  // Ascending ids of the devices whose updates may be in the sum: in COLLECTING the sharers, later the survivors.
+  // Ascending ids of the devices whose updates may be in the sum: in COLLECTING the sharers (in the active variant those that
+  // have sent their proof), later the survivors.
   std::vector<std::string> Uploaders() const;
   // Enters counts and graph.
   void Fill(Round& round) const;
@@ -62,6 +65,7 @@ class RoundState {
   static const std::optional<crypto::Sha256Digest>& Said(const Member& m, const DeviceAnswered&) { return m.answer; }
 
   Result<Member*> Find(const std::string& device_id);
+  bool active() const;
   void MarkSharers();
   void MarkAsked();
 

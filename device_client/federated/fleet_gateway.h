@@ -105,8 +105,8 @@ class RoundGateway {
   // Waits on the server until the round has passed `after` or `wait` has gone by.
   virtual Result<PhaseUpdate> AwaitPhase(Phase after, std::chrono::milliseconds wait) = 0;
   virtual Status ShareKeys(const secagg::SharedKeys& shared) = 0;
-  // The packed elements (secagg/packing.h). Sends what the server does not hold yet.
-  virtual Status UploadUpdate(ByteView packed) = 0;
+  // The packed elements (secagg/packing.h) and the proof that came with their mask. Sends what the server does not hold yet.
+  virtual Status UploadUpdate(ByteView packed, const secagg::UploadProof& proof) = 0;
   virtual Status Confirm(const secagg::Confirmation& confirmation) = 0;
   virtual Status Unmask(const secagg::UnmaskAnswer& answer) = 0;
   virtual Status Leave(const std::string& reason) = 0;

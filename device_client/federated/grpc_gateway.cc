@@ -154,6 +154,7 @@ Result<secagg::RoundSetup> FromProto(const rounds::PhaseUpdate::Training& from, 
       from.identities().size() != (active ? from.members() * secagg::kKeySize : 0)) {
     return BadAnswer("sizes of keys and credentials");
   }
+  if (from.roster_path().size() > secagg::kRosterLevelsMax * secagg::kDigestSize) return BadAnswer("a long path in the roster");
   secagg::RoundSetup setup{
       .config = {round_id, adversary, cipher, from.vector_length(), from.element_bits()},
       .members = from.members(),
@@ -161,6 +162,7 @@ Result<secagg::RoundSetup> FromProto(const rounds::PhaseUpdate::Training& from, 
       .survivors_min = from.survivors_min(),
       .server_nonce = FromProto(from.server_nonce()),
       .roster_digest = FromProto(from.roster_digest()),
+      .roster_path = FromProto(from.roster_path()),
       .index = from.index(),
       .identities = FromProto(from.identities()),
       .neighbours = std::vector<secagg::KeyAdvert>(degree),
@@ -187,14 +189,17 @@ Result<PhaseUpdate> FromProto(const rounds::PhaseUpdate& from, const std::string
       break;
     }
     case rounds::PhaseUpdate::kCollecting:
-      update.inbox = {FromProto(from.collecting().senders()), FromProto(from.collecting().sealed())};
+      if (from.collecting().sharers().size() > secagg::BitmapSize(secagg::kMembersMax)) return BadAnswer("a long bitmap");
+      update.inbox = {FromProto(from.collecting().sharers()), FromProto(from.collecting().senders()),
+                      FromProto(from.collecting().sealed())};
       break;
     case rounds::PhaseUpdate::kConfirming:
       update.survivors = FromProto(from.confirming().survivors());
       break;
     case rounds::PhaseUpdate::kUnmasking:
+      if (from.unmasking().uploads().size() > secagg::kMembersMax * secagg::kSignatureSize) return BadAnswer("many signatures");
       update.request = {FromProto(from.unmasking().survivors()), FromProto(from.unmasking().signers()),
-                        FromProto(from.unmasking().signatures())};
+                        FromProto(from.unmasking().signatures()), FromProto(from.unmasking().uploads())};
       break;
     case rounds::PhaseUpdate::NEED_NOT_SET:
       break;
@@ -249,12 +254,12 @@ class GrpcRound final : public RoundGateway {
     return Call(stub_, &Stub::ShareKeys, request, ticket);
   }
 
-  Status UploadUpdate(ByteView packed) override {
+  Status UploadUpdate(ByteView packed, const secagg::UploadProof& proof) override {
     rounds::UploadState held;
     EF_RETURN_IF_ERROR(Call(stub_, &Stub::GetUpload, Request<rounds::GetUploadRequest>(), held));
     if (held.complete()) return OkStatus();
     if (held.received() > packed.size()) return BadAnswer("it holds more of the update than there is");
-    return Send(packed, held.received());
+    return Send(packed, held.received(), proof);
   }
 
   Status Confirm(const secagg::Confirmation& confirmation) override {
@@ -288,7 +293,7 @@ class GrpcRound final : public RoundGateway {
     return request;
   }
 
-  Status Send(ByteView bytes, std::uint64_t offset) {
+  Status Send(ByteView bytes, std::uint64_t offset, const secagg::UploadProof& proof) {
     grpc::ClientContext context;
     rpc::PrepareCall(context, kUploadTimeout);
     rounds::UploadState state;
@@ -299,6 +304,7 @@ class GrpcRound final : public RoundGateway {
     header->set_size(bytes.size());
     header->set_sha256(ToString(crypto::Sha256(bytes)));
     header->set_offset(offset);
+    header->set_proof_signature(ToString(proof.signature));
     bool open = writer->Write(message);
     while (open && offset < bytes.size()) {
       const ByteView chunk = bytes.subspan(offset, std::min<std::size_t>(rpc::kChunkBytes, bytes.size() - offset));

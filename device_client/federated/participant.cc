@@ -128,11 +128,11 @@ class Participant {
 
   Status Upload() {
     EF_RETURN_IF_ERROR(AwaitPhase(Phase::kCollecting));
-    EF_RETURN_IF_ERROR(client_.Mask(seen_.inbox, words_));
+    EF_ASSIGN_OR_RETURN(const auto proof, client_.Mask(seen_.inbox, words_));
     Bytes packed(secagg::PackedSize(words_.size(), shape_.element_bits));
     secagg::Pack(words_, shape_.element_bits, packed);
     words_ = {};
-    EF_RETURN_IF_ERROR(Retrying([&] { return round_.UploadUpdate(packed); }));
+    EF_RETURN_IF_ERROR(Retrying([&] { return round_.UploadUpdate(packed, proof); }));
     result_.contributed = true;
     control_.Step(RoundStep::kUploaded);
     return OkStatus();

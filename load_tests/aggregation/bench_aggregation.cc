@@ -113,7 +113,7 @@ Status Collect(const Devices& devices, aggregation::UpdateSpool& spool, secagg::
     const auto start = std::chrono::steady_clock::now();
     EF_RETURN_IF_ERROR(sum.Add(key.device_id));
     times.sum += Seconds(start);
-    EF_RETURN_IF_ERROR(server.AddUpload(index));
+    EF_RETURN_IF_ERROR(server.AddUpload(index, {}));
   }
   const auto start = std::chrono::steady_clock::now();
   EF_ASSIGN_OR_RETURN([[maybe_unused]] const auto counted, sum.Finish());

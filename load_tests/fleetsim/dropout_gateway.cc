@@ -24,8 +24,8 @@ class SilentAfterStep final : public device::RoundGateway {
   Status ShareKeys(const secagg::SharedKeys& shared) override {
     return Do(RoundStep::kSharedKeys, [&] { return round_->ShareKeys(shared); });
   }
-  Status UploadUpdate(ByteView packed) override {
-    return Do(RoundStep::kUploaded, [&] { return round_->UploadUpdate(packed); });
+  Status UploadUpdate(ByteView packed, const secagg::UploadProof& proof) override {
+    return Do(RoundStep::kUploaded, [&] { return round_->UploadUpdate(packed, proof); });
   }
   Status Confirm(const secagg::Confirmation& confirmation) override {
     return Do(RoundStep::kConfirmed, [&] { return round_->Confirm(confirmation); });

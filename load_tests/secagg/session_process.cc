@@ -108,7 +108,7 @@ Bytes SessionServer::Handle(Ask kind, std::uint32_t index, ByteView body) {
       return {};
     case Ask::kInbox: {
       const secagg::Inbox inbox = Must(server_.InboxOf(index));
-      return Join({inbox.senders, inbox.sealed});
+      return Join({inbox.sharers, inbox.senders, inbox.sealed});
     }
     case Ask::kUpload:
       Upload(index, body);
@@ -137,14 +137,14 @@ Bytes SessionServer::Setup(std::uint32_t index) const {
     keys.insert(keys.end(), neighbour.cipher_public_key.begin(), neighbour.cipher_public_key.end());
     keys.insert(keys.end(), neighbour.mask_public_key.begin(), neighbour.mask_public_key.end());
   }
-  return Join({setup.server_nonce, setup.roster_digest, keys});
+  return Join({setup.server_nonce, setup.roster_digest, setup.roster_path, keys});
 }
 
 void SessionServer::Upload(std::uint32_t index, ByteView packed) {
   const std::uint32_t bits = ConfigOf(options_).element_bits;
   if (packed.size() != secagg::PackedSize(sum_.size(), bits)) Must(Internal("BAD_UPDATE", "an upload of another size"));
   secagg::UnpackAdd(packed, bits, sum_);
-  Must(server_.AddUpload(index));
+  Must(server_.AddUpload(index, {}));
 }
 
 Bytes SessionServer::Unmask() {

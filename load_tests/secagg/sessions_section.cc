@@ -55,15 +55,16 @@ void Crowd::Advertise(std::uint32_t index) {
 }
 
 void Crowd::Share(std::uint32_t index) {
-  auto fields = Split(server_.Call(Ask::kSetup, index), 3);
+  auto fields = Split(server_.Call(Ask::kSetup, index), 4);
   secagg::RoundSetup setup{.config = ConfigOf(options_),
                            .members = options_.members,
                            .graph = options_.graph,
                            .survivors_min = options_.survivors_min,
                            .server_nonce = std::move(fields[0]),
                            .roster_digest = std::move(fields[1]),
+                           .roster_path = std::move(fields[2]),
                            .index = index};
-  for (ByteView keys = fields[2]; keys.size() >= 2 * secagg::kKeySize; keys = keys.subspan(2 * secagg::kKeySize)) {
+  for (ByteView keys = fields[3]; keys.size() >= 2 * secagg::kKeySize; keys = keys.subspan(2 * secagg::kKeySize)) {
     setup.neighbours.push_back({.cipher_public_key = ToBytes(keys.first(secagg::kKeySize)),
                                 .mask_public_key = ToBytes(keys.subspan(secagg::kKeySize, secagg::kKeySize))});
   }
@@ -90,8 +91,8 @@ void Crowd::Upload() {
 }
 
 void Crowd::UploadOne(std::uint32_t index, Words& words, Bytes& packed) {
-  auto fields = Split(server_.Call(Ask::kInbox, index), 2);
-  Must(members_[index].Mask({std::move(fields[0]), std::move(fields[1])}, words));
+  auto fields = Split(server_.Call(Ask::kInbox, index), 3);
+  Must(members_[index].Mask({std::move(fields[0]), std::move(fields[1]), std::move(fields[2])}, words));
   secagg::Pack(words, ConfigOf(options_).element_bits, packed);
   server_.Call(Ask::kUpload, index, packed);
 }

@@ -89,6 +89,7 @@ void SimulatedRound::Share() {
 
 void SimulatedRound::Upload(const std::function<bool(std::uint32_t)>& survives) {
   inboxes_.resize(options_.members);
+  proofs_.resize(options_.members);
   std::vector<Words> masked(kThreads, masked_sum_), plain(kThreads, plain_sum_);
   ThreadPool pool("members", kThreads - 1, kThreads);
   secagg::ParallelFor(&pool, kThreads, [&](std::size_t part) {
@@ -98,7 +99,7 @@ void SimulatedRound::Upload(const std::function<bool(std::uint32_t)>& survives) 
       FillUpdate(index, words);
       Add(plain[part], words);
       inboxes_[index - 1] = Must(server_.InboxOf(index));
-      Must(members_[index].Mask(inboxes_[index - 1], words));
+      proofs_[index - 1] = Must(members_[index].Mask(inboxes_[index - 1], words));
       Add(masked[part], words);
     }
   });
@@ -107,7 +108,7 @@ void SimulatedRound::Upload(const std::function<bool(std::uint32_t)>& survives) 
     Add(plain_sum_, plain[part]);
   }
   for (std::uint32_t index = 1; index <= options_.members; ++index) {
-    if (survives(index)) Must(server_.AddUpload(index));
+    if (survives(index)) Must(server_.AddUpload(index, proofs_[index - 1]));
   }
   Must(server_.CloseUploads());
 }
@@ -136,7 +137,7 @@ Server SimulatedRound::Replay() const {
   Must(server.CloseRoster(options_.graph, options_.survivors_min));
   for (std::uint32_t index = 1; index <= options_.members; ++index) Must(server.AddShares(index, shared_[index - 1]));
   Must(server.CloseSharing());
-  for (const std::uint32_t index : server_.survivors()) Must(server.AddUpload(index));
+  for (const std::uint32_t index : server_.survivors()) Must(server.AddUpload(index, proofs_[index - 1]));
   Must(server.CloseUploads());
   for (const std::uint32_t index : server_.survivors()) Must(server.AddAnswer(index, answers_[index - 1]));
   return server;

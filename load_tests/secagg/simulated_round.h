@@ -87,6 +87,7 @@ class SimulatedRound {
   const std::vector<secagg::KeyAdvert>& adverts() const { return adverts_; }  // by index - 1
   const std::vector<secagg::SharedKeys>& shared() const { return shared_; }   // by index - 1
   const secagg::Inbox& inbox(std::uint32_t index) const { return inboxes_[index - 1]; }
+  const secagg::UploadProof& proof(std::uint32_t index) const { return proofs_[index - 1]; }
   const std::vector<secagg::Confirmation>& confirmations() const { return confirmations_; }  // by index - 1
   const std::vector<secagg::UnmaskAnswer>& answers() const { return answers_; }              // by index - 1
   const Words& masked_sum() const { return masked_sum_; }
@@ -101,6 +102,7 @@ class SimulatedRound {
   std::vector<secagg::KeyAdvert> adverts_;
   std::vector<secagg::SharedKeys> shared_;
   std::vector<secagg::Inbox> inboxes_;
+  std::vector<secagg::UploadProof> proofs_;
   std::vector<secagg::Confirmation> confirmations_;
   std::vector<secagg::UnmaskAnswer> answers_;
   Words masked_sum_, plain_sum_;

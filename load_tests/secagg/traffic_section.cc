@@ -110,6 +110,7 @@ void DeviceTraffic::AddSetup(std::uint64_t vector_length) {
   training.set_element_bits(setup.config.element_bits);
   training.set_server_nonce(ToString(setup.server_nonce));
   training.set_roster_digest(ToString(setup.roster_digest));
+  training.set_roster_path(ToString(setup.roster_path));
   training.set_identities(ToString(setup.identities));
   for (const secagg::KeyAdvert& neighbour : setup.neighbours) {
     training.mutable_neighbour_keys()->append(AsText(neighbour.cipher_public_key)).append(AsText(neighbour.mask_public_key));
@@ -132,6 +133,7 @@ void DeviceTraffic::AddShares() {
 void DeviceTraffic::AddInbox() {
   const secagg::Inbox& inbox = round_.inbox(index_);
   pb::PhaseUpdate update = AwaitPhase();
+  update.mutable_collecting()->set_sharers(ToString(inbox.sharers));
   update.mutable_collecting()->set_senders(ToString(inbox.senders));
   update.mutable_collecting()->set_sealed(ToString(inbox.sealed));
   Count(update);
@@ -151,6 +153,7 @@ void DeviceTraffic::AddUpload(std::uint64_t vector_length) {
   *header.mutable_header()->mutable_participant() = participant_;
   header.mutable_header()->set_size(packed.size());
   header.mutable_header()->set_sha256(std::string(32, 's'));
+  header.mutable_header()->set_proof_signature(ToString(round_.proof(index_).signature));
   Count(header);
   for (std::size_t begin = 0; begin < packed.size(); begin += kChunk) {
     pb::UploadUpdateRequest part;
@@ -179,6 +182,7 @@ void DeviceTraffic::AddAnswer() {
   update.mutable_unmasking()->set_survivors(ToString(asked.survivors));
   update.mutable_unmasking()->set_signers(ToString(asked.signers));
   update.mutable_unmasking()->set_signatures(ToString(asked.signatures));
+  update.mutable_unmasking()->set_uploads(ToString(asked.uploads));
   Count(update);
   const secagg::UnmaskAnswer& answer = round_.answers()[index_ - 1];
   auto request = From<pb::UnmaskRequest>();

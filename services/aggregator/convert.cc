@@ -106,6 +106,7 @@ pb::PhaseUpdate::Training SetupToProto(const secagg::RoundSetup& setup) {
   message.set_element_bits(setup.config.element_bits);
   message.set_server_nonce(ToString(setup.server_nonce));
   message.set_roster_digest(ToString(setup.roster_digest));
+  message.set_roster_path(ToString(setup.roster_path));
   message.set_identities(ToString(setup.identities));
   for (const secagg::KeyAdvert& neighbour : setup.neighbours) {
     message.mutable_neighbour_keys()->append(AsText(neighbour.cipher_public_key)).append(AsText(neighbour.mask_public_key));
@@ -201,6 +202,17 @@ Result<secagg::SharedKeys> FromProto(const pb::ShareKeysRequest& message) {
   }
   return secagg::SharedKeys{.seed_commitment = ToBytes(AsBytes(message.seed_commitment())),
                             .sealed = ToBytes(AsBytes(message.sealed()))};
+}
+
+Result<rounds::UploadHeader> FromProto(const pb::UploadUpdateRequest::Header& message) {
+  if (message.sha256().size() != sizeof(crypto::Sha256Digest)) return InvalidArgument("BAD_UPDATE", "sha256 has 32 bytes");
+  if (!message.proof_signature().empty() && message.proof_signature().size() != secagg::kSignatureSize) {
+    return InvalidArgument("BAD_SIGNATURE", "a signature has 64 bytes");
+  }
+  return rounds::UploadHeader{.size = message.size(),
+                              .sha256 = ToBytes(AsBytes(message.sha256())),
+                              .offset = message.offset(),
+                              .proof = {ToBytes(AsBytes(message.proof_signature()))}};
 }
 
 Result<secagg::Confirmation> FromProto(const pb::ConfirmRequest& message) {
@@ -319,6 +331,7 @@ pb::PhaseUpdate ToProto(const rounds::PhaseUpdate& update) {
   message.set_deadline_unix_ms(ToUnixMillis(update.deadline));
   if (update.training) *message.mutable_training() = SetupToProto(*update.training);
   if (update.collecting) {
+    message.mutable_collecting()->set_sharers(ToString(update.collecting->sharers));
     message.mutable_collecting()->set_senders(ToString(update.collecting->senders));
     message.mutable_collecting()->set_sealed(ToString(update.collecting->sealed));
   }
@@ -327,6 +340,7 @@ pb::PhaseUpdate ToProto(const rounds::PhaseUpdate& update) {
     message.mutable_unmasking()->set_survivors(ToString(update.unmasking->survivors));
     message.mutable_unmasking()->set_signers(ToString(update.unmasking->signers));
     message.mutable_unmasking()->set_signatures(ToString(update.unmasking->signatures));
+    message.mutable_unmasking()->set_uploads(ToString(update.unmasking->uploads));
   }
   return message;
 }

@@ -19,6 +19,8 @@ Result<rounds::Participant> FromProto(const edgefleet::rounds::v1::Participant& 
 Result<secagg::KeyAdvert> FromProto(const edgefleet::rounds::v1::AdvertiseKeysRequest& message);
 // INVALID_ARGUMENT [BAD_SHARES].
 Result<secagg::SharedKeys> FromProto(const edgefleet::rounds::v1::ShareKeysRequest& message);
+// INVALID_ARGUMENT [BAD_UPDATE, BAD_SIGNATURE].
+Result<rounds::UploadHeader> FromProto(const edgefleet::rounds::v1::UploadUpdateRequest::Header& message);
 // INVALID_ARGUMENT [BAD_SIGNATURE].
 Result<secagg::Confirmation> FromProto(const edgefleet::rounds::v1::ConfirmRequest& message);
 // INVALID_ARGUMENT [BAD_ANSWER].

@@ -14,7 +14,6 @@ using rounds::ActiveRound;
 
 constexpr std::uint32_t kWaitMsMax = 30'000;
 constexpr std::size_t kLeaveReasonMax = 256;
-constexpr std::size_t kDigestBytes = 32;
 
 // An answer of the round that ends a call with a message made of it.
 template <typename Message, typename T, typename Convert>
@@ -72,12 +71,10 @@ class UpdateSink final : public UploadSink<pb::UploadUpdateRequest, pb::UploadSt
  private:
   Status Begin(const pb::UploadUpdateRequest::Header& header) {
     EF_ASSIGN_OR_RETURN(const auto who, FromProto(header.participant()));
-    if (header.sha256().size() != kDigestBytes) return InvalidArgument("BAD_UPDATE", "sha256 has 32 bytes");
+    EF_ASSIGN_OR_RETURN(const auto upload, FromProto(header));
     EF_ASSIGN_OR_RETURN(const auto round, find_round_(who.round_id));
-    EF_ASSIGN_OR_RETURN(upload_, Await<std::shared_ptr<rounds::Upload>>([&](auto answer) {
-                          round->BeginUpload(who, header.size(), ToBytes(AsBytes(header.sha256())), header.offset(),
-                                             std::move(answer));
-                        }));
+    EF_ASSIGN_OR_RETURN(upload_, Await<std::shared_ptr<rounds::Upload>>(
+                                     [&](auto answer) { round->BeginUpload(who, upload, std::move(answer)); }));
     return OkStatus();
   }
 

@@ -159,9 +159,9 @@ class InMemoryGateway final : public RoundGateway {
     round_.Advance();
     return OkStatus();
   }
-  Status UploadUpdate(ByteView packed) override {
+  Status UploadUpdate(ByteView packed, const secagg::UploadProof& proof) override {
     const auto lock = Note("update");
-    EF_RETURN_IF_ERROR(round_.server_.AddUpload(index_));
+    EF_RETURN_IF_ERROR(round_.server_.AddUpload(index_, proof));
     secagg::UnpackAdd(packed, round_.options_.shape.element_bits, round_.sum_);
     round_.members_[index_].uploaded = true;
     round_.Advance();

@@ -52,6 +52,12 @@ const LieCase kLies[] = {
     {"EmptyInbox", Adversary::kActive, Phase::kCollecting, [](PhaseUpdate& u) { u.inbox = {}; }, "BAD_INBOX", "shares"},
     {"RubbishInbox", Adversary::kActive, Phase::kCollecting,
      [](PhaseUpdate& u) { u.inbox.sealed.assign(u.inbox.sealed.size(), std::byte{0}); }, "BELOW_THRESHOLD", "shares"},
+    {"SharersWithoutASender", Adversary::kActive, Phase::kCollecting, [](PhaseUpdate& u) { FlipFirst(u.inbox.sharers); },
+     "BAD_INBOX", "shares"},
+    {"OversizedSharers", Adversary::kSemiHonest, Phase::kCollecting, [](PhaseUpdate& u) { u.inbox.sharers.resize(4096); },
+     "BAD_INBOX", "shares"},
+    {"AnotherRosterPath", Adversary::kActive, Phase::kTraining, [](PhaseUpdate& u) { FlipFirst(u.setup.roster_path); },
+     "BAD_SETUP", "advert"},
     {"UnmaskingBeforeUpload", Adversary::kActive, Phase::kCollecting, [](PhaseUpdate& u) { u.phase = Phase::kUnmasking; }, "",
      "shares"},
     {"OversizedSurvivors", Adversary::kActive, Phase::kConfirming, [](PhaseUpdate& u) { u.survivors.resize(4096); },
@@ -67,6 +73,11 @@ const LieCase kLies[] = {
      "confirmation"},
     {"NoConfirmations", Adversary::kActive, Phase::kUnmasking,
      [](PhaseUpdate& u) { u.request.signers = u.request.signatures = {}; }, "UNCONFIRMED", "confirmation"},
+    {"UploadsForOtherSharers", Adversary::kActive, Phase::kUnmasking,
+     [](PhaseUpdate& u) {
+       if (!u.request.uploads.empty()) FlipFirst(u.request.uploads);
+     },
+     "UNCONFIRMED", "confirmation"},
 };
 
 class Lies : public ::testing::TestWithParam<LieCase> {};
@@ -165,7 +176,9 @@ class DeadAfter final : public RoundGateway {
     return inner_->AwaitPhase(after, wait);
   }
   Status ShareKeys(const secagg::SharedKeys& s) override { return Do(RoundStep::kSharedKeys, inner_->ShareKeys(s)); }
-  Status UploadUpdate(ByteView p) override { return Do(RoundStep::kUploaded, inner_->UploadUpdate(p)); }
+  Status UploadUpdate(ByteView p, const secagg::UploadProof& proof) override {
+    return Do(RoundStep::kUploaded, inner_->UploadUpdate(p, proof));
+  }
   Status Confirm(const secagg::Confirmation& c) override { return Do(RoundStep::kConfirmed, inner_->Confirm(c)); }
   Status Unmask(const secagg::UnmaskAnswer& a) override { return Do(RoundStep::kUnmasked, inner_->Unmask(a)); }
   // The server notices in its own way; here at once, so that the round goes on.

@@ -106,7 +106,9 @@ class FlakyGateway final : public RoundGateway {
     return inner_->AwaitPhase(after, wait);
   }
   Status ShareKeys(const secagg::SharedKeys& shared) override { return Flaky() ? Outage() : inner_->ShareKeys(shared); }
-  Status UploadUpdate(ByteView packed) override { return Flaky() ? Outage() : inner_->UploadUpdate(packed); }
+  Status UploadUpdate(ByteView packed, const secagg::UploadProof& proof) override {
+    return Flaky() ? Outage() : inner_->UploadUpdate(packed, proof);
+  }
   Status Confirm(const secagg::Confirmation& c) override { return Flaky() ? Outage() : inner_->Confirm(c); }
   Status Unmask(const secagg::UnmaskAnswer& answer) override { return Flaky() ? Outage() : inner_->Unmask(answer); }
   Status Leave(const std::string& reason) override { return inner_->Leave(reason); }

@@ -66,7 +66,7 @@ class SimDevice {
   Status MaskWords(ActiveRound& round, std::vector<std::uint32_t> words) {
     EF_ASSIGN_OR_RETURN(const auto update, Poll(round, Phase::kTraining));
     if (!update.collecting) return FailedPrecondition("NO_INBOX", "not collecting");
-    EF_RETURN_IF_ERROR(client_.Mask(*update.collecting, words));
+    EF_ASSIGN_OR_RETURN(proof_, client_.Mask(*update.collecting, words));
     const std::uint32_t bits = secagg::ShapeOf(encoding_, kParameters)->element_bits;
     masked_.resize(secagg::PackedSize(words.size(), bits));
     secagg::Pack(words, bits, masked_);
@@ -75,9 +75,12 @@ class SimDevice {
   ByteView masked() const { return masked_; }
   const std::vector<std::uint32_t>& plain() const { return plain_; }
   Status Upload(ActiveRound& round) { return Send(round, masked(), crypto::Sha256(masked()), 0); }
+  UploadHeader HeaderOf(const crypto::Sha256Digest& digest, std::uint64_t offset) const {
+    return {.size = masked().size(), .sha256 = ToBytes(digest), .offset = offset, .proof = proof_};
+  }
   Status Send(ActiveRound& round, ByteView bytes, const crypto::Sha256Digest& digest, std::uint64_t offset) {
     EF_ASSIGN_OR_RETURN(const auto upload, Await<std::shared_ptr<rounds::Upload>>([&](auto answer) {
-                          round.BeginUpload(who_, masked().size(), ToBytes(digest), offset, answer);
+                          round.BeginUpload(who_, HeaderOf(digest, offset), answer);
                         }));
     for (std::size_t at = offset; at < bytes.size(); at += 100) {
       EF_RETURN_IF_ERROR(upload->Append(bytes.subspan(at, std::min<std::size_t>(100, bytes.size() - at))));
@@ -140,6 +143,7 @@ class SimDevice {
   std::optional<secagg::SharedKeys> shared_;
   std::vector<std::uint32_t> plain_;
   Bytes masked_;
+  secagg::UploadProof proof_;
   std::optional<secagg::Confirmation> confirmation_;
   std::optional<secagg::UnmaskAnswer> answer_;
 };

@@ -27,11 +27,12 @@ std::vector<JournalRecord> Samples() {
           PhaseClosed{Event::kRosterComplete, {18, 11}, 12, {}},
           PhaseClosed{Event::kUpdatesToConfirm, {}, 0, {"device-1", "device-2"}},
           UpdatesAveraged{1ULL << 40, 3},
-          RoundResumed{}};
+          RoundResumed{},
+          DeviceUploaded{"device-1", {Filled(64, 9)}}};
 }
 
 TEST(JournalRecords, KeepTheirFieldsAndTheirKind) {
-  const std::uint8_t kinds[] = {1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10};
+  const std::uint8_t kinds[] = {1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11};
   const auto samples = Samples();
   for (std::size_t i = 0; i < samples.size(); ++i) {
     EXPECT_EQ(KindOf(samples[i]), kinds[i]);

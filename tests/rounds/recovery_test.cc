@@ -323,7 +323,7 @@ TEST(Recovery, AnUploadGoesOnWhereItWasCutOff) {
   SimDevice& sixth = cohort.device(6);
   {
     auto upload = Await<std::shared_ptr<Upload>>([&](auto answer) {
-      cohort.round().BeginUpload(sixth.who(), sixth.masked().size(), ToBytes(crypto::Sha256(sixth.masked())), 0, answer);
+      cohort.round().BeginUpload(sixth.who(), sixth.HeaderOf(crypto::Sha256(sixth.masked()), 0), answer);
     });
     ASSERT_TRUE(upload);
     ASSERT_TRUE((*upload)->Append(sixth.masked().first(100)).ok());

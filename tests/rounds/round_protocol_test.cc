@@ -65,8 +65,9 @@ TEST_F(RoundProtocol, UploadsAreCheckedAndResumed) {
   SimDevice& d = device(1);
   const auto digest = crypto::Sha256(d.masked());
   auto begin = [&](std::uint64_t size, std::uint64_t offset) {
-    auto upload = Await<std::shared_ptr<Upload>>(
-        [&](auto answer) { round().BeginUpload(d.who(), size, ToBytes(digest), offset, answer); });
+    UploadHeader header = d.HeaderOf(digest, offset);
+    header.size = size;
+    auto upload = Await<std::shared_ptr<Upload>>([&](auto answer) { round().BeginUpload(d.who(), std::move(header), answer); });
     return upload ? std::string("OK") : upload.error().reason();
   };
   EXPECT_EQ(begin(d.masked().size() + 4, 0), "BAD_UPDATE");
@@ -75,8 +76,8 @@ TEST_F(RoundProtocol, UploadsAreCheckedAndResumed) {
 
   // A stream that breaks in the middle: what arrived is kept.
   {
-    auto upload = Await<std::shared_ptr<Upload>>(
-        [&](auto answer) { round().BeginUpload(d.who(), d.masked().size(), ToBytes(digest), 0, answer); });
+    auto upload =
+        Await<std::shared_ptr<Upload>>([&](auto answer) { round().BeginUpload(d.who(), d.HeaderOf(digest, 0), answer); });
     ASSERT_TRUE(upload);
     ASSERT_TRUE((*upload)->Append(d.masked().first(100)).ok());
     // A newer stream takes over from it.

@@ -25,6 +25,7 @@ secagg::RoundSetup SetupOf(const std::string& round_id, const pb::PhaseUpdate::T
                            .survivors_min = message.survivors_min(),
                            .server_nonce = FieldBytes(message.server_nonce()),
                            .roster_digest = FieldBytes(message.roster_digest()),
+                           .roster_path = FieldBytes(message.roster_path()),
                            .index = message.index(),
                            .identities = FieldBytes(message.identities()),
                            .neighbours = {}};
@@ -153,17 +154,20 @@ class AggregatedRound : public AggregatorRoleTest, public testing::WithParamInte
       ASSERT_TRUE(update.has_collecting()) << update.failure_reason();
       auto elements = secagg::EncodeUpdate(change, 10, encoding, random_);
       ASSERT_TRUE(elements) << elements.error().ToString();
-      const secagg::Inbox inbox{FieldBytes(update.collecting().senders()), FieldBytes(update.collecting().sealed())};
-      const Status masked = clients_[i].Mask(inbox, *elements);
-      ASSERT_TRUE(masked.ok()) << masked.ToString();
+      const secagg::Inbox inbox{FieldBytes(update.collecting().sharers()), FieldBytes(update.collecting().senders()),
+                                FieldBytes(update.collecting().sealed())};
+      const auto proof = clients_[i].Mask(inbox, *elements);
+      ASSERT_TRUE(proof) << proof.error().ToString();
       Bytes packed(secagg::PackedSize(elements->size(), setup_.element_bits()));
       secagg::Pack(*elements, setup_.element_bits(), packed);
       pb::UploadState state;
       if (i == 0) {
-        EXPECT_EQ(Upload(Device(i), ByteView(packed).first(4), 4, state).reason(), "BAD_UPDATE");
+        EXPECT_EQ(Upload(Device(i), ByteView(packed).first(4), proof->signature, 4, state).reason(), "BAD_UPDATE");
+        EXPECT_EQ(Upload(Device(i), packed, Bytes(63), 4, state).reason(), "BAD_SIGNATURE");
+        EXPECT_EQ(Upload(Device(i), packed, Bytes(64), 4, state).reason(), "BAD_SIGNATURE");
       }
       ASSERT_NO_FATAL_FAILURE(MaybeRestart(i));
-      const Status uploaded = Retried([&] { return Upload(Device(i), packed, rpc::kChunkBytes, state); });
+      const Status uploaded = Retried([&] { return Upload(Device(i), packed, proof->signature, rpc::kChunkBytes, state); });
       ASSERT_TRUE(uploaded.ok()) << uploaded.ToString();
       EXPECT_TRUE(state.complete());
     }
@@ -195,7 +199,8 @@ class AggregatedRound : public AggregatorRoleTest, public testing::WithParamInte
       ASSERT_TRUE(update.has_unmasking()) << update.failure_reason();
       const auto answer = clients_[i].Unmask({.survivors = FieldBytes(update.unmasking().survivors()),
                                               .signers = FieldBytes(update.unmasking().signers()),
-                                              .signatures = FieldBytes(update.unmasking().signatures())});
+                                              .signatures = FieldBytes(update.unmasking().signatures()),
+                                              .uploads = FieldBytes(update.unmasking().uploads())});
       ASSERT_TRUE(answer) << answer.error().ToString();
       pb::UnmaskRequest request;
       *request.mutable_participant() = Device(i);

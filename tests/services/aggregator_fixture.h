@@ -213,7 +213,7 @@ class AggregatorRoleTest : public testing::Test {
     request.set_wait_ms(wait_ms);
     return Call([&](auto* c, const auto& q, auto* s) { return rounds_->AwaitPhase(c, q, s); }, request, update);
   }
-  Status Upload(const pb::Participant& who, ByteView bytes, std::size_t chunk_bytes, pb::UploadState& state) {
+  Status Upload(const pb::Participant& who, ByteView bytes, ByteView proof, std::size_t chunk_bytes, pb::UploadState& state) {
     grpc::ClientContext context;
     rpc::PrepareCall(context, std::chrono::seconds(60));
     auto writer = rounds_->UploadUpdate(&context, &state);
@@ -221,6 +221,7 @@ class AggregatorRoleTest : public testing::Test {
     *message.mutable_header()->mutable_participant() = who;
     message.mutable_header()->set_size(bytes.size());
     message.mutable_header()->set_sha256(ToString(crypto::Sha256(bytes)));
+    message.mutable_header()->set_proof_signature(ToString(proof));
     bool open = writer->Write(message);
     for (std::size_t at = 0; open && at < bytes.size(); at += chunk_bytes) {
       const ByteView chunk = bytes.subspan(at, std::min(chunk_bytes, bytes.size() - at));
