@@ -19,12 +19,24 @@ struct ScriptedRounds final : rounds::RoundService::Service {
   rounds::PhaseUpdate update;
   rounds::AdvertiseKeysRequest advert;
   rounds::ConfirmRequest confirmation;
+  rounds::UploadUpdateRequest::Header upload;
   grpc::Status AwaitPhase(grpc::ServerContext*, const rounds::AwaitPhaseRequest*, rounds::PhaseUpdate* out) override {
     *out = update;
     return grpc::Status::OK;
   }
   grpc::Status AdvertiseKeys(grpc::ServerContext*, const rounds::AdvertiseKeysRequest* in, rounds::PhaseTicket*) override {
     advert = *in;
+    return grpc::Status::OK;
+  }
+  grpc::Status GetUpload(grpc::ServerContext*, const rounds::GetUploadRequest*, rounds::UploadState*) override {
+    return grpc::Status::OK;
+  }
+  grpc::Status UploadUpdate(grpc::ServerContext*, grpc::ServerReader<rounds::UploadUpdateRequest>* reader,
+                            rounds::UploadState*) override {
+    rounds::UploadUpdateRequest message;
+    while (reader->Read(&message)) {
+      if (message.has_header()) upload = message.header();
+    }
     return grpc::Status::OK;
   }
   grpc::Status Confirm(grpc::ServerContext*, const rounds::ConfirmRequest* in, rounds::PhaseTicket*) override {
@@ -70,6 +82,7 @@ class GrpcGateway : public ::testing::Test {
     training->set_vector_length(10);
     training->set_element_bits(17);
     training->set_identities(std::string(4 * 32, 'i'));
+    training->set_roster_path(std::string(2 * 32, 'p'));
     for (const char neighbour : {'a', 'b', 'c'}) {
       training->mutable_neighbour_keys()->append(32, neighbour).append(32, static_cast<char>(neighbour + 3));
       training->mutable_neighbour_credentials()->append(64, neighbour).append(64, static_cast<char>(neighbour + 3));
@@ -110,6 +123,7 @@ TEST_F(GrpcGateway, TakesTheSetupApart) {
             (secagg::SessionConfig{"round-1", secagg::Adversary::kActive, secagg::MaskCipher::kAes256Ctr, 10, 17}));
   EXPECT_EQ(setup.graph, (secagg::GraphParameters{3, 2}));
   EXPECT_EQ(setup.identities, Repeated('i', 4 * 32));
+  EXPECT_EQ(setup.roster_path, Repeated('p', 2 * 32));
   ASSERT_EQ(setup.neighbours.size(), 3U);
   EXPECT_EQ(setup.neighbours[1].cipher_public_key, Repeated('b', 32));
   EXPECT_EQ(setup.neighbours[1].mask_public_key, Repeated('e', 32));
@@ -126,12 +140,18 @@ TEST_F(GrpcGateway, RefusesSizesThatDoNotFit) {
            [](Training& t) { t.mutable_neighbour_keys()->pop_back(); },
            [](Training& t) { t.mutable_neighbour_keys()->append(3'000'000, 'x'); },
            [](Training& t) { t.clear_neighbour_credentials(); }, [](Training& t) { t.mutable_identities()->push_back('x'); },
+           [](Training& t) { t.mutable_roster_path()->append(13 * 32, 'x'); },
            // Of the semi-honest variant, which has neither.
            [](Training& t) { t.set_adversary(selection::ADVERSARY_SEMI_HONEST); }}) {
     EXPECT_EQ(ReasonAfter(spoil), "BAD_ANSWER");
   }
   EXPECT_EQ(ReasonAfter([](Training& t) { t.set_adversary(static_cast<selection::Adversary>(9)); }), "UNKNOWN_ADVERSARY");
   EXPECT_EQ(ReasonAfter([](Training& t) { t.set_mask_cipher(static_cast<rounds::MaskCipher>(9)); }), "UNKNOWN_MASK_CIPHER");
+  rounds_.update.mutable_collecting()->set_sharers(std::string(2049, 'x'));
+  EXPECT_EQ(Await().error().reason(), "BAD_ANSWER");
+  rounds_.update.mutable_unmasking()->set_uploads(std::string(16'384 * 64 + 1, 'x'));
+  EXPECT_EQ(Await().error().reason(), "BAD_ANSWER");
+  rounds_.update.clear_need();
   rounds_.update.set_phase(static_cast<rounds::Phase>(10));
   EXPECT_EQ(Await().error().reason(), "BAD_ANSWER");
 }
@@ -157,9 +177,18 @@ TEST_F(GrpcGateway, SendsWhatActiveRoundsNeed) {
   EXPECT_EQ(rounds_.advert.signature(), std::string(64, 's'));
   ASSERT_TRUE(round_->Confirm({Repeated('s', 64)}).ok());
   EXPECT_EQ(rounds_.confirmation.signature(), std::string(64, 's'));
+  ASSERT_TRUE(round_->UploadUpdate(Repeated('u', 10), {Repeated('p', 64)}).ok());
+  EXPECT_EQ(rounds_.upload.proof_signature(), std::string(64, 'p'));
+  rounds_.update.mutable_collecting()->set_sharers("abc");
+  rounds_.update.mutable_collecting()->set_senders("de");
+  rounds_.update.set_phase(rounds::PHASE_COLLECTING);
+  EXPECT_EQ(Await()->inbox.sharers, ToBytes(AsBytes("abc")));
+  EXPECT_EQ(Await()->inbox.senders, ToBytes(AsBytes("de")));
   rounds_.update.mutable_unmasking()->set_survivors("abc");
+  rounds_.update.mutable_unmasking()->set_uploads("defg");
   rounds_.update.set_phase(rounds::PHASE_UNMASKING);
   EXPECT_EQ(Await()->request.survivors, ToBytes(AsBytes("abc")));
+  EXPECT_EQ(Await()->request.uploads, ToBytes(AsBytes("defg")));
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace edgefleet;  // NOLINT(google-build-using-namespace)
   if (size == 0) return 0;
   const ByteView payload(reinterpret_cast<const std::byte*>(data) + 1, size - 1);
-  for (const std::uint8_t kind : {data[0], static_cast<std::uint8_t>(data[0] % 11)}) {
+  for (const std::uint8_t kind : {data[0], static_cast<std::uint8_t>(data[0] % 12)}) {
     const auto record = rounds::DecodeRecord(kind, payload);
     if (!record) continue;
     if (rounds::KindOf(*record) != kind || !std::ranges::equal(rounds::EncodeRecord(*record), payload)) std::abort();

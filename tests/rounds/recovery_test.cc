@@ -4,6 +4,8 @@
 
 #include <filesystem>
 
+#include "aggregator/aggregation/journal.h"
+#include "aggregator/rounds/journal_records.h"
 #include "base/file.h"
 #include "secagg/transcript/verify.h"
 #include "tests/rounds/cohort.h"
@@ -275,6 +277,66 @@ TEST(Recovery, AJournalThatIsBehindTheStoreEndsTheRound) {
   ExpectFailedCleanly(world, task);
   EXPECT_NE(world.GetRound(first).failure_detail.find("ROUND_DAMAGED"), std::string::npos)
       << world.GetRound(first).failure_detail;
+}
+
+// The journal without the proofs that came with uploads.
+void ForgetProofs(World& world, const std::string& round_id) {
+  const std::uint8_t kind = KindOf(DeviceUploaded());
+  std::vector<std::pair<std::uint8_t, Bytes>> kept;
+  {
+    auto journal = aggregation::Journal::Open(world.JournalOf(round_id));
+    ASSERT_TRUE(journal);
+    ASSERT_TRUE((*journal)
+                    ->Replay([&](std::uint8_t record, ByteView payload) {
+                      if (record != kind) kept.emplace_back(record, ToBytes(payload));
+                      return OkStatus();
+                    })
+                    .ok());
+  }
+  std::filesystem::remove(world.JournalOf(round_id));
+  auto journal = aggregation::Journal::Open(world.JournalOf(round_id));
+  ASSERT_TRUE(journal);
+  for (const auto& [record, payload] : kept) ASSERT_TRUE((*journal)->Append(record, payload).ok());
+}
+
+TEST(Recovery, AnUpdateInTheSumWithoutItsProofEndsTheRound) {
+  World world;
+  const std::string task = world.StartTask(SpecOf(Adversary::kActive));
+  const std::string first = MakeRoundId(task, 1);
+  Cohort cohort(world, first);
+  cohort.PlayTo(Phase::kConfirming, kTurnout);
+  world.KillProcess();
+  cohort.Forget();
+  ASSERT_NO_FATAL_FAILURE(ForgetProofs(world, first));
+  world.StartProcess();
+  ExpectFailedCleanly(world, task);
+  EXPECT_NE(world.GetRound(first).failure_detail.find("ROUND_DAMAGED"), std::string::npos)
+      << world.GetRound(first).failure_detail;
+}
+
+// What a lost machine may leave: the update is there, its proof is not. The update does not count until the proof comes again.
+TEST(Recovery, AnUpdateThatIsThereWaitsForItsProof) {
+  World world;
+  const std::string task = world.StartTask(SpecOf(Adversary::kActive));
+  const std::string first = MakeRoundId(task, 1);
+  Cohort cohort(world, first);
+  cohort.PlayTo(Phase::kCollecting, kTurnout);
+  cohort.Mask(kSurvivors);
+  cohort.Upload(5);
+  world.KillProcess();
+  cohort.Forget();
+  ASSERT_NO_FATAL_FAILURE(ForgetProofs(world, first));
+  world.StartProcess();
+  cohort.Join();
+  SimDevice& device = cohort.device(1);
+  ASSERT_TRUE(world.UntilWithTime([&] { return device.Poll(cohort.round(), Phase::kTraining).has_value(); }));
+  const auto progress =
+      Await<aggregation::UploadProgress>([&](auto answer) { cohort.round().GetUpload(device.who(), answer); });
+  ASSERT_TRUE(progress) << progress.error().ToString();
+  EXPECT_EQ(progress->received, device.masked().size());
+  EXPECT_FALSE(progress->complete);
+  cohort.Play(kTurnout);
+  ExpectCommitted(world, cohort, task);
 }
 
 TEST(Recovery, ARoundIsNotTakenUpForEver) {

@@ -90,6 +90,30 @@ TEST(RoundSecagg, TheTranscriptOfAnActiveRoundHoldsForWhoeverReplaysIt) {
   EXPECT_EQ(summary->outcome, secagg::Outcome::kCommitted);
 }
 
+TEST(RoundSecagg, UploadsOfActiveRoundsComeWithTheirProof) {
+  World world;
+  const std::string task = world.StartTask(SpecOf(Adversary::kActive));
+  Cohort cohort(world, MakeRoundId(task, 1));
+  cohort.PlayTo(Phase::kCollecting, {});
+  cohort.Mask(20);
+  const auto begin = [&](std::size_t number, const secagg::UploadProof& proof) {
+    SimDevice& device = cohort.device(number);
+    UploadHeader header = device.HeaderOf(crypto::Sha256(device.masked()), 0);
+    header.proof = proof;
+    const auto upload = Await<std::shared_ptr<Upload>>(
+        [&](auto answer) { cohort.round().BeginUpload(device.who(), std::move(header), answer); });
+    return upload ? std::string() : upload.error().reason();
+  };
+  const auto proof_of = [&](std::size_t number) { return cohort.device(number).HeaderOf({}, 0).proof; };
+  EXPECT_EQ(begin(1, {}), "BAD_SIGNATURE");
+  EXPECT_EQ(begin(1, proof_of(2)), "BAD_SIGNATURE");
+  EXPECT_EQ(world.spool->bytes_reserved(), 0U);
+  EXPECT_EQ(begin(1, proof_of(1)), "");
+  EXPECT_EQ(begin(1, proof_of(1)), "");
+  EXPECT_EQ(begin(1, {}), "ALREADY_SUBMITTED");
+  EXPECT_EQ(cohort.Play({}).phase, Phase::kCommitted);
+}
+
 TEST(RoundSecagg, ActiveTasksNeedEnrolmentKeys) {
   World world;
   world.StopProcess();
