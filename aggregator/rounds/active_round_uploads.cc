@@ -40,8 +40,8 @@ void ActiveRound::GetUpload(Participant who, Answer<UploadProgress> answer) {
 }
 
 Status ActiveRound::TakeProof(const std::string& device_id, const Member& member, const secagg::UploadProof& proof) {
-  if (member.proof) {
-    if (*member.proof == proof) return OkStatus();
+  if (member.proof || member.uploaded) {
+    if (member.proof.value_or(secagg::UploadProof()) == proof) return OkStatus();
     return AlreadyExists("ALREADY_SUBMITTED", "this device has sent another proof with its update in this round");
   }
   const DeviceUploaded record{device_id, proof};

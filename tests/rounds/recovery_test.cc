@@ -339,6 +339,39 @@ TEST(Recovery, AnUpdateThatIsThereWaitsForItsProof) {
   ExpectCommitted(world, cohort, task);
 }
 
+// Whatever the variant, and whatever the round does by then.
+TEST(Recovery, AnUpdateThatCountsCanBeSentAgain) {
+  for (const Adversary adversary : {Adversary::kSemiHonest, Adversary::kActive}) {
+    World world;
+    const std::string task = world.StartTask(SpecOf(adversary));
+    Cohort cohort(world, MakeRoundId(task, 1));
+    cohort.PlayTo(Phase::kUnmasking, kTurnout);
+    Restart(world, cohort);
+    cohort.Join();
+    SimDevice& device = cohort.device(1);
+    const auto again = [&](const secagg::UploadProof& proof) {
+      UploadHeader header = device.HeaderOf(crypto::Sha256(device.masked()), 0);
+      header.proof = proof;
+      const auto upload = Await<std::shared_ptr<Upload>>(
+          [&](auto answer) { cohort.round().BeginUpload(device.who(), std::move(header), answer); });
+      return upload ? std::string() : upload.error().reason();
+    };
+    const secagg::UploadProof right = device.HeaderOf({}, 0).proof;
+    const auto check = [&](Phase phase) {
+      EXPECT_TRUE(world.UntilWithTime([&] { return world.GetRound(MakeRoundId(task, 1)).phase == phase; }));
+      ASSERT_TRUE(world.UntilWithTime([&] { return again(right).empty(); })) << again(right);
+      EXPECT_EQ(again({Bytes(secagg::kSignatureSize)}), "ALREADY_SUBMITTED");
+    };
+    ASSERT_NO_FATAL_FAILURE(check(Phase::kUnmasking));
+    HoldEvaluation(world.registry);
+    cohort.Unmask(kTurnout.unmask);
+    ASSERT_NO_FATAL_FAILURE(check(Phase::kValidating));
+    Release(world.registry);
+    ASSERT_TRUE(world.UntilWithTime([&] { return IsFinal(world.GetRound(MakeRoundId(task, 1)).phase); }));
+    ExpectCommitted(world, cohort, task);
+  }
+}
+
 TEST(Recovery, ARoundIsNotTakenUpForEver) {
   World world;
   const std::string task = world.StartTask(SpecOf());
