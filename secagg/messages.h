@@ -104,12 +104,12 @@ struct UnmaskAnswer {
   Bytes shares;            // kShareSize bytes of each that is held
 };
 
-// A member whose message did not fit what it had committed to.
+// Two members of which at least one has sent what does not fit (Shamir's shares do not show which).
 struct Blame {
   std::uint32_t owner = 0;      // whose secret the share is of
   std::uint32_t responder = 0;  // who revealed a share that does not lie on the owner's polynomial, or complained about it
   enum class Kind : std::uint8_t {
-    kBadShare = 1,   // dropped: `responder` revealed a wrong share
+    kBadShare = 1,   // left out: `responder` altered the share, or `owner` dealt it a wrong one
     kComplaint = 2,  // `responder` says that what `owner` sent it did not open
     kBadDealer = 3,  // no t shares give the secret that `owner` committed to (responder 0)
   } kind = Kind::kBadShare;
