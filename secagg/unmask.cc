@@ -27,19 +27,22 @@ struct Recovered {
   std::optional<Status> error;
 };
 
-std::vector<Revealed> SharesByOwner(const Ledger& ledger) {
-  std::vector<Revealed> revealed(ledger.members());
-  for (const std::uint32_t holder : ledger.survivors) {
-    const auto& answer = ledger.answers[holder - 1];
+// A holder's answer lists its inbox's senders, so an owner's share stands behind those of the sharers before it.
+Revealed SharesOf(const Ledger& ledger, std::uint32_t owner) {
+  Revealed revealed;
+  const std::vector<std::uint32_t>& holders = ledger.NeighboursOf(owner);
+  for (std::size_t slot = 1; slot <= holders.size(); ++slot) {
+    const auto& answer = ledger.answers[holders[slot - 1] - 1];
     if (!answer) continue;
-    const std::vector<std::uint32_t> senders = ledger.Senders(holder);
-    std::size_t next = 0;
-    for (std::size_t place = 0; place < senders.size(); ++place) {
-      if (!TestBit(answer->held, place)) continue;
-      Revealed& owner = revealed[senders[place] - 1];
-      owner.slots.push_back(static_cast<std::uint32_t>(ledger.PlaceOf(senders[place], holder) + 1));
-      owner.shares.push_back(&answer->shares[next++]);
+    std::size_t sender = 0, share = 0;
+    for (const std::uint32_t other : ledger.NeighboursOf(holders[slot - 1])) {
+      if (other == owner) break;
+      if (!ledger.IsSharer(other)) continue;
+      share += TestBit(answer->held, sender++) ? 1 : 0;
     }
+    if (!TestBit(answer->held, sender)) continue;
+    revealed.slots.push_back(static_cast<std::uint32_t>(slot));
+    revealed.shares.push_back(&answer->shares[share]);
   }
   return revealed;
 }
@@ -67,7 +70,8 @@ Status UndoPairwise(const Ledger& ledger, const RoundDigest& round, std::uint32_
   return OkStatus();
 }
 
-Recovered Recover(const Ledger& ledger, const RoundDigest& round, std::uint32_t owner, const Revealed& revealed) {
+Recovered Recover(const Ledger& ledger, const RoundDigest& round, std::uint32_t owner) {
+  const Revealed revealed = SharesOf(ledger, owner);
   const bool survived = ledger.IsSurvivor(owner);
   const auto is_right = [&](const Secret& secret) {
     return survived ? IsSeedOf(ledger, owner, secret) : IsMaskKeyOf(ledger, owner, secret);
@@ -96,11 +100,9 @@ Status RemoveMasks(Ledger& ledger, std::span<std::uint32_t> sum, ThreadPool* poo
   std::erase_if(ledger.blames, [](const Blame& blame) { return blame.kind != Blame::Kind::kComplaint; });
   std::vector<std::uint32_t> owners;
   std::ranges::copy_if(ledger.sharers, std::back_inserter(owners), [&](std::uint32_t owner) { return ledger.IsNeeded(owner); });
-  const std::vector<Revealed> revealed = SharesByOwner(ledger);
   const RoundDigest round = DigestOfRound(ledger.options.config.round_id);
   std::vector<Recovered> recovered(owners.size());
-  ParallelFor(pool, owners.size(),
-              [&](std::size_t i) { recovered[i] = Recover(ledger, round, owners[i], revealed[owners[i] - 1]); });
+  ParallelFor(pool, owners.size(), [&](std::size_t i) { recovered[i] = Recover(ledger, round, owners[i]); });
 
   std::vector<MaskTerm> masks;
   std::optional<Status> error;
