@@ -37,12 +37,7 @@ Status CheckPolicy(const RoundSetup& setup, const ClientPolicy& policy) {
                                                     std::to_string(policy.members_min) + " and " +
                                                     std::to_string(policy.survivors_min));
   }
-  // Half a member more, so that rounding cannot make it one fewer.
-  const double dropouts = (setup.members - setup.survivors_min + 0.5) / setup.members;
-  return CheckPrivacy(setup.members, setup.graph,
-                      {.adversary = setup.config.adversary,
-                       .corrupt_fraction = policy.corrupt_fraction,
-                       .dropout_fraction = std::min(dropouts, 1.0)});
+  return CheckRoundPrivacy(setup.config.adversary, setup.members, setup.graph, setup.survivors_min, policy.corrupt_fraction);
 }
 
 Status CheckDistinctKeys(const RoundSetup& setup, const KeyAdvert& own) {

@@ -79,6 +79,15 @@ Status CheckConfig(const SessionConfig& config) {
   return OkStatus();
 }
 
+Status CheckRoundPrivacy(Adversary adversary, std::uint32_t members, const GraphParameters& graph, std::uint32_t survivors_min,
+                         double corrupt_fraction) {
+  // Half a member more, so that rounding cannot make it one fewer.
+  const double dropouts = (members - survivors_min + 0.5) / members;
+  return CheckPrivacy(
+      members, graph,
+      {.adversary = adversary, .corrupt_fraction = corrupt_fraction, .dropout_fraction = std::min(dropouts, 1.0)});
+}
+
 Status CheckGraph(Adversary adversary, std::uint32_t members, const GraphParameters& graph, std::uint32_t survivors_min) {
   if (members < 3 || members > kMembersMax) {
     return BadSetup("a roster has 3 to " + std::to_string(kMembersMax) + " members, not " + std::to_string(members));

@@ -36,6 +36,11 @@ Status CheckAdvertSignature(std::string_view round_id, const KeyAdvert& advert,
 
 // INVALID_ARGUMENT [BAD_SETUP] unless every field of `config` is in its range.
 Status CheckConfig(const SessionConfig& config);
+// CheckPrivacy with as many dropouts as `survivors_min` allows: what a round's parameters are worth to a member that takes
+// `corrupt_fraction` of the others for corrupt.
+Status CheckRoundPrivacy(Adversary adversary, std::uint32_t members, const GraphParameters& graph, std::uint32_t survivors_min,
+                         double corrupt_fraction);
+
 // INVALID_ARGUMENT [BAD_SETUP] unless n, k, t and survivors_min make a round: 3 <= n <= kMembersMax, ValidDegree, 2 <= t <= k,
 // t <= survivors_min <= n, and 2t > k when active.
 Status CheckGraph(Adversary adversary, std::uint32_t members, const GraphParameters& graph, std::uint32_t survivors_min);

@@ -84,12 +84,9 @@ Status Replay::Apply(const RosterRecord& record) {
   const Ledger& roster = server_->ledger();
   if (roster.roster.root() != record.roster_digest) return Invalid("the roster's digest is not that of its adverts");
   if (roster.session != record.session) return Invalid("the session id does not follow from the setup");
-  // Half a member more, so that rounding cannot make it one fewer.
   const std::uint32_t members = roster.members();
-  EF_RETURN_IF_ERROR(CheckPrivacy(members, record.graph,
-                                  {.adversary = summary.config.adversary,
-                                   .corrupt_fraction = options_.corrupt_fraction,
-                                   .dropout_fraction = (members - record.survivors_min + 0.5) / members}));
+  EF_RETURN_IF_ERROR(
+      CheckRoundPrivacy(summary.config.adversary, members, record.graph, record.survivors_min, options_.corrupt_fraction));
   summary.members = members;
   summary.graph = record.graph;
   summary.survivors_min = record.survivors_min;
