@@ -187,7 +187,8 @@ Result<DecodedSecret> RecoverSecret(std::span<const std::uint32_t> slots, std::s
     if (decoded && 2 * decoded->bad_slots.size() <= slots.size() - threshold) return std::move(*decoded);
   }
   for (int attempt = 0; attempt < kSubsets && slots.size() > threshold; ++attempt) {
-    if (auto decoded = decoder.Try(decoder.ChooseRandom(), is_right)) return std::move(*decoded);
+    auto decoded = decoder.Try(decoder.ChooseRandom(), is_right);
+    if (decoded) return DecodedSecret{std::move(decoded->secret), {}};  // what it contradicts may be right
   }
   if (all_is_right) return DecodedSecret{std::move(from_all), {}};  // errors that cancel, and too many to be named
   return DataLoss("SHARES_BEYOND_REPAIR", "no candidate among " + std::to_string(slots.size()) + " shares, of which " +

@@ -19,16 +19,20 @@ namespace edgefleet::secagg {
 
 struct DecodedSecret {
   Secret secret;
-  std::vector<std::uint32_t> bad_slots;  // ascending: whose shares do not belong to the secret
+  std::vector<std::uint32_t> bad_slots;  // ascending: whose shares are wrong, if they are few enough to tell
 };
 
 // shares[k], from slots[k] (distinct, 1 to 65535), of a secret that SplitSecret shared with `threshold`. `is_right` decides
 // whether a candidate is the secret (its public key or commitment fits) and is asked at most 73 times.
 //
 // Up to floor((m - threshold) / 2) wrong shares end with the secret and exactly the slots of the wrong ones, but for a chance
-// below 2^-40 and for what the next paragraph says. When there are more, 64 random sets of `threshold` shares are tried, any of
+// below 2^-40 and for what the last paragraph says. When there are more, 64 random sets of `threshold` shares are tried, any of
 // which may have been spared: few shares with few errors are recovered so. DATA_LOSS [SHARES_BEYOND_REPAIR] when nothing fits,
 // or with fewer shares than the threshold.
+//
+// A secret that such a set gives names no slots: wrong shares whose errors cancel in that set give the right secret too, and
+// then the shares that it contradicts are the right ones. And a decoding is right about slots only while no more shares are
+// wrong than it corrects: m - threshold + 1 wrong ones can make one right share look like the wrong one.
 //
 // Without errors it costs one recovery and, with more shares than the threshold, two more weighted sums that check them all:
 // wrong shares whose errors cancel in the secret, which takes knowing all slots that answer, remain unnamed with a probability

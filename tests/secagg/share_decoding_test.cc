@@ -169,19 +169,24 @@ TEST(ShareDecoding, CoordinatedErrorsAreNamed) {
   }
 }
 
-// Two errors that cancel in the secret recovered from all: with redundancy they are named, and without they do no harm.
+// Errors in the shares of the first two positions that cancel in the secret recovered from these slots.
+void CancelInFirstTwo(Answers& answers, const std::vector<std::uint32_t>& slots, SeededRandom& random) {
+  const SecretRecovery recovery(slots);
+  const Secret error = Secret::Random(random);
+  // e_0 = w_1 e and e_1 = w_0 e: w_0 e_0 + w_1 e_1 = 0
+  for (const std::size_t position : {0, 1}) {
+    const std::vector<std::uint16_t> weights{1, recovery.Weights(0)[1 - position]};
+    const std::vector<const Secret*> parts{&answers.shares[position], &error};
+    answers.Replace(position, LinearCombination(weights, parts));
+  }
+}
+
+// In the secret recovered from all: with redundancy they are named, and without they do no harm.
 TEST(ShareDecoding, ErrorsThatCancel) {
   SeededRandom random(7);
   for (const std::uint32_t answering : {10U, 6U}) {
     Answers answers(5, answering, random);
-    const SecretRecovery recovery(answers.slots);
-    const Secret error = Secret::Random(random);
-    // e_0 = w_1 e and e_1 = w_0 e: w_0 e_0 + w_1 e_1 = 0
-    for (const std::size_t position : {0, 1}) {
-      const std::vector<std::uint16_t> weights{1, recovery.Weights(0)[1 - position]};
-      const std::vector<const Secret*> parts{&answers.shares[position], &error};
-      answers.Replace(position, LinearCombination(weights, parts));
-    }
+    CancelInFirstTwo(answers, answers.slots, random);
     ExpectRecovered(answers, answering == 10 ? std::vector<std::size_t>{0, 1} : std::vector<std::size_t>{}, "cancelling");
   }
 }
@@ -197,7 +202,22 @@ TEST(ShareDecoding, BeyondTheRadiusOtherSetsAreTried) {
       EXPECT_EQ(decoded.error().reason(), "SHARES_BEYOND_REPAIR");
       continue;
     }
-    EXPECT_EQ(decoded->bad_slots, answers.SlotsOf(bad));
+    EXPECT_TRUE(decoded->secret == answers.secret);
+    EXPECT_TRUE(decoded->bad_slots.empty());
+  }
+}
+
+// With one share more than needed, two colluders make their errors cancel wherever one certain right share is left out: the
+// secret that the others give is right, and the share that it contradicts is too.
+TEST(ShareDecoding, BeyondTheRadiusNobodyIsFramed) {
+  SeededRandom random(11);
+  for (std::size_t framed = 2; framed < 4; ++framed) {
+    Answers answers(3, 4, random);
+    std::vector<std::uint32_t> others = answers.slots;
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(framed));
+    CancelInFirstTwo(answers, others, random);
+    ExpectRecovered(answers, {}, "framed " + std::to_string(framed));
+    EXPECT_GT(answers.questions, 1);
   }
 }
 
