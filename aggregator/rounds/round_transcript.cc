@@ -41,7 +41,7 @@ Status RoundTranscript::Write(Event event, const secagg::Server& server) {
       return writer_->Uploads(server);
     case Event::kSurvivorsConfirmed:
       return writer_->Confirmations(server);
-    case Event::kSumUnmasked:
+    case Event::kSharesRevealed:
       return writer_->Answers(server);
     default:
       return OkStatus();

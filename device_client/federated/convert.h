@@ -1,5 +1,5 @@
-// Between edgefleet.{rounds,selection,telemetry}.v1 and the device's domain. What a server says is checked for sizes before it is
-// taken apart, so that a message costs no more memory than it has bytes; what the values mean is secagg::Client's and the
+// Between edgefleet.{rounds,selection,telemetry}.v1 and the device's domain. What a server says is checked for sizes before it
+// is taken apart, so that a message costs no more memory than it has bytes; what the values mean is secagg::Client's and the
 // participant's to check.
 #pragma once
 

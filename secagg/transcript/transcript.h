@@ -53,7 +53,7 @@ class TranscriptWriter {
   Status Shared(const Server& server);         // after CloseSharing and before CloseUploads, which frees the sealed shares
   Status Uploads(const Server& server);        // after CloseUploads
   Status Confirmations(const Server& server);  // after CloseConfirmations; active variant only
-  Status Answers(const Server& server);        // after Unmask, whether it succeeded or not
+  Status Answers(const Server& server);        // after the last answer, so that they are there if Unmask fails
   // `server` tells who is to blame; null when it is gone. `reason` is a stable identifier, "" when committed; what is not
   // printable ASCII in it is replaced. May follow any record but another outcome.
   Status Ended(const Server* server, Outcome outcome, std::string_view reason);

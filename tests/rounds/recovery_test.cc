@@ -213,6 +213,50 @@ INSTANTIATE_TEST_SUITE_P(Events, ClosingTest, testing::ValuesIn(Closings()), [](
   return std::string(EventName(param_info.param.event)) + (refused ? "_StoreBehind" : "_AnswerLost");
 });
 
+// --- what cannot be unmasked ---
+
+struct BeyondRepair {
+  const char* name;
+  FaultyStore::Fault fault;  // none: no restart
+};
+
+class BeyondRepairTest : public testing::TestWithParam<BeyondRepair> {};
+
+TEST_P(BeyondRepairTest, FailsWithTheSameTranscriptWhetherItWasTakenUpOrNot) {
+  World world;
+  const std::string task = world.StartTask(SpecOf());
+  const std::string first = MakeRoundId(task, 1);
+  Cohort cohort(world, first);
+  cohort.PlayTo(Phase::kUnmasking, {});
+  for (std::size_t number = 1; number <= 20; ++number) {
+    const auto answer = cohort.device(number).PrepareAnswer(cohort.round());
+    ASSERT_TRUE(answer);
+    SeededRandom(number).Fill((*answer)->shares);
+  }
+  world.store->Break(Event::kSharesRevealed, GetParam().fault);
+  cohort.Unmask(20);
+  if (GetParam().fault != FaultyStore::Fault::kNone) {
+    ASSERT_TRUE(world.UntilWithTime([&] { return world.store->faults() > 0; }));
+    Restart(world, cohort);
+  }
+  ASSERT_TRUE(world.UntilWithTime([&] { return IsFinal(world.GetRound(first).phase); }));
+  EXPECT_EQ(world.GetRound(first).failure_reason, failure::kAggregationFailed);
+  EXPECT_NE(world.GetRound(first).failure_detail.find("SHARES_BEYOND_REPAIR"), std::string::npos);
+  const auto transcript = secagg::VerifyTranscript(world.TranscriptOf(first), {});
+  ASSERT_TRUE(transcript) << transcript.error().ToString();
+  EXPECT_EQ(transcript->records, 6U);
+  EXPECT_EQ(transcript->answers, 20U);
+  EXPECT_EQ(transcript->blames.size(), 20U);
+  EXPECT_EQ(transcript->outcome, secagg::Outcome::kFailed);
+  EXPECT_EQ(transcript->reason, failure::kAggregationFailed);
+}
+
+INSTANTIATE_TEST_SUITE_P(Restarts, BeyondRepairTest,
+                         testing::Values(BeyondRepair{"None", FaultyStore::Fault::kNone},
+                                         BeyondRepair{"StoreBehind", FaultyStore::Fault::kRefused},
+                                         BeyondRepair{"AnswerLost", FaultyStore::Fault::kAnswerLost}),
+                         [](const auto& param_info) { return std::string(param_info.param.name); });
+
 // --- what cannot go on ---
 
 struct Loss {
