@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::int64_t kPhaseMsMax = 7LL * 24 * 3600 * 1000;
 constexpr std::size_t kNamesMax = 64;
-constexpr double kFractionMax = 0.99;
 constexpr std::uint32_t kRosterMin = 3;  // of two members each would learn the other's update
 constexpr double kDropoutsMax = 0.45;
 constexpr double kDropoutsUnexpected = 0.1;
@@ -48,6 +47,12 @@ Status CheckReal(std::string_view field, double value, double min, double max, b
   if ((above ? value > min : value >= min) && value <= max) return OkStatus();
   return BadTask(std::string(field) + " is " + std::to_string(value) + "; it must be " + (above ? "above " : "at least ") +
                  std::to_string(min) + " and at most " + std::to_string(max));
+}
+
+// NaN is refused.
+Status CheckMinority(std::string_view field, double fraction) {
+  if (fraction >= 0 && fraction < 0.5) return OkStatus();
+  return BadTask(std::string(field) + " is " + std::to_string(fraction) + "; it must be at least 0 and below 0.5");
 }
 
 Status CheckCohort(const CohortSpec& cohort) {
@@ -99,8 +104,8 @@ Status CheckSecureAggregation(const SecureAggregationSpec& spec) {
   if (spec.mask_cipher != secagg::MaskCipher::kAes256Ctr && spec.mask_cipher != secagg::MaskCipher::kAes128Ctr) {
     return BadTask("secure_aggregation.mask_cipher must be AES_256 or AES_128");
   }
-  EF_RETURN_IF_ERROR(CheckReal("secure_aggregation.corrupt_fraction", spec.corrupt_fraction, 0, kFractionMax, false));
-  return CheckReal("secure_aggregation.dropout_fraction", spec.dropout_fraction, 0, kFractionMax, false);
+  EF_RETURN_IF_ERROR(CheckMinority("secure_aggregation.corrupt_fraction", spec.corrupt_fraction));
+  return CheckMinority("secure_aggregation.dropout_fraction", spec.dropout_fraction);
 }
 
 // Rosters between the two fail alone when their graph is not safe.

@@ -83,8 +83,8 @@ struct CohortSpec {
 // What the round's secure aggregation withstands (secagg/parameters.h).
 struct SecureAggregationSpec {
   secagg::Adversary adversary = secagg::Adversary::kSemiHonest;
-  double corrupt_fraction = 0.1;  // of the members that may collude with the server; in [0, 1)
-  double dropout_fraction = 0;    // of the members that may drop out; in [0, 1); 0: DropoutFraction() chooses
+  double corrupt_fraction = 0.1;  // of the members that may collude with the server; in [0, 0.5)
+  double dropout_fraction = 0;    // of the members that may drop out; in [0, 0.5); 0: DropoutFraction() chooses
   secagg::MaskCipher mask_cipher = secagg::MaskCipher::kAes256Ctr;
 };
 

@@ -12,6 +12,7 @@ namespace telemetry = edgefleet::telemetry::v1;
 
 constexpr std::size_t kNameBytesMax = 512;  // of what a server names: tasks, addresses, paths, reasons
 constexpr std::size_t kDetailBytesMax = 4096;
+constexpr std::size_t kTokenBytes = 16;
 
 Bytes FromProto(const std::string& bytes) { return ToBytes(AsBytes(bytes)); }
 
@@ -41,6 +42,8 @@ Result<secagg::MaskCipher> FromProto(rounds::MaskCipher cipher) {
 
 Result<TrainingPlan> FromProto(const selection::TrainingPlan& plan) {
   if (plan.model().size() > kNameBytesMax || plan.manifest_path().size() > kNameBytesMax) return BadAnswer("long names");
+  if (plan.layout_sha256().size() != secagg::kDigestSize) return BadAnswer("layout_sha256 has 32 bytes");
+  if (plan.encoding_seed().size() != secagg::kDigestSize) return BadAnswer("encoding_seed has 32 bytes");
   EF_ASSIGN_OR_RETURN(const auto adversary, FromProto(plan.adversary()));
   return TrainingPlan{.model = plan.model(),
                       .base_version = plan.base_version(),
@@ -119,7 +122,7 @@ Result<CheckInOutcome> FromProto(const selection::CheckInResponse& response) {
     case selection::CheckInResponse::kAssignment: {
       const auto& a = response.assignment();
       if (a.round_id().empty() || a.round_id().size() > secagg::kRoundIdSizeMax || a.task_id().size() > kNameBytesMax ||
-          a.aggregator_address().size() > kNameBytesMax || a.token().size() > kNameBytesMax) {
+          a.aggregator_address().size() > kNameBytesMax || a.token().size() != kTokenBytes) {
         return BadAnswer("the assignment's round, address or token");
       }
       EF_ASSIGN_OR_RETURN(auto plan, FromProto(a.plan()));

@@ -69,7 +69,10 @@ class GrpcGateway : public ::testing::Test {
     auto* assignment = selector_.response.mutable_assignment();
     assignment->set_round_id("round-1");
     assignment->set_aggregator_address(address_);
+    assignment->set_token(std::string(16, 't'));
     assignment->mutable_plan()->set_model("m");
+    assignment->mutable_plan()->set_layout_sha256(std::string(32, 'l'));
+    assignment->mutable_plan()->set_encoding_seed(std::string(32, 'e'));
 
     rounds_.update.set_phase(rounds::PHASE_TRAINING);
     auto* training = rounds_.update.mutable_training();
@@ -156,13 +159,16 @@ TEST_F(GrpcGateway, RefusesSizesThatDoNotFit) {
   EXPECT_EQ(Await().error().reason(), "BAD_ANSWER");
 }
 
-TEST_F(GrpcGateway, RefusesOversizedAssignments) {
+TEST_F(GrpcGateway, RefusesAssignmentsOfWrongSizes) {
   EXPECT_EQ(ReasonAfterCheckIn([](selection::Assignment&) {}), "");
   for (const auto& spoil : std::vector<std::function<void(selection::Assignment&)>>{
            [](selection::Assignment& a) { a.clear_round_id(); },
            [](selection::Assignment& a) { a.set_round_id(std::string(257, 'r')); },
            [](selection::Assignment& a) { a.set_aggregator_address(std::string(100'000, 'a')); },
-           [](selection::Assignment& a) { a.set_token(std::string(100'000, 't')); },
+           [](selection::Assignment& a) { a.mutable_token()->push_back('t'); },
+           [](selection::Assignment& a) { a.clear_token(); },
+           [](selection::Assignment& a) { a.mutable_plan()->mutable_layout_sha256()->pop_back(); },
+           [](selection::Assignment& a) { a.mutable_plan()->mutable_encoding_seed()->push_back('e'); },
            [](selection::Assignment& a) { a.mutable_plan()->set_manifest_path(std::string(100'000, 'p')); }}) {
     EXPECT_EQ(ReasonAfterCheckIn(spoil), "BAD_ANSWER");
   }
