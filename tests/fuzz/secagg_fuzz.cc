@@ -2,12 +2,11 @@
 // device and the server, in both variants, on a complete and a sparse graph. A refused message changes nothing, so that the
 // honest one succeeds after it; a device says each thing once; and the sum is exact or the round fails cleanly.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <string>
 
+#include "tests/fuzz/require.h"
 #include "tests/fuzz/secagg_alter.h"
 #include "tests/fuzz/target.h"
 #include "tests/secagg/fleet.h"
@@ -18,17 +17,6 @@ namespace {
 using secagg::testing::Fleet;
 using secagg::testing::FleetOptions;
 using secagg::testing::Words;
-
-void Require(bool right, int line = __builtin_LINE()) {
-  if (right) return;
-  std::fprintf(stderr, "%s:%d: does not hold\n", __FILE__, line);
-  std::abort();
-}
-
-template <typename T>
-Status StatusOf(const Result<T>& result) {
-  return result ? OkStatus() : Status(result.error());
-}
 
 FleetOptions OptionsFrom(const Decision& decision) {
   FleetOptions options{.vector_length = 1 + decision.bytes[4] % 32U,
