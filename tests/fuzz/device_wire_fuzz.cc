@@ -1,6 +1,6 @@
-// What a device hears over the wire: assignments and rejections, then all that an aggregator tells it in a round of each variant. The
-// input has these messages, altered. What the device takes from a message is what an aggregator that meant it would say; a
-// secagg::Client that refuses it is as before, and goes on with what an honest aggregator says.
+// What a device hears over the wire: assignments and rejections, then all that an aggregator tells it in a round of each
+// variant. The input has these messages, altered. What the device takes from a message is what an aggregator that meant it
+// would say; a secagg::Client that refuses it is as before, and goes on with what an honest aggregator says.
 #include <string>
 #include <utility>
 #include <vector>
@@ -192,10 +192,11 @@ void Join(const device::Assignment& assignment) {
   ClosedRound closed;
   secagg::MemoryGuard guard;
   SeededRandom random(kDeviceSeed);
-  const device::Membership membership{.policy = Rounds()[0].options.policy, .identity = Rounds()[0].options.identity, .guard = guard};
-  const auto result = device::TakePart(
-      closed, assignment, [] { return Result<device::LocalUpdate>(Internal("NO_TRAINING", "the round is over")); }, membership,
-      random, {});
+  const device::Membership membership{
+      .policy = Rounds()[0].options.policy, .identity = Rounds()[0].options.identity, .guard = guard};
+  const auto result = device::TakePart(closed, assignment,
+                                       [] { return Result<device::LocalUpdate>(Internal("NO_TRAINING", "the round is over")); },
+                                       membership, random, {});
   Require(!result || !result->contributed);
 }
 
@@ -203,7 +204,8 @@ void CheckIn(selection::CheckInResponse response) {
   const auto outcome = device::FromProto(response);
   if (!outcome) return;
   if (const auto* rejection = std::get_if<device::Rejection>(&*outcome)) {
-    Require(!rejection->reason.empty() && rejection->retry_after >= Millis(0) && rejection->retry_after <= std::chrono::hours(24));
+    Require(!rejection->reason.empty() && rejection->retry_after >= Millis(0) &&
+            rejection->retry_after <= std::chrono::hours(24));
     Require(response.rejection().detail().starts_with(rejection->detail));
     return;
   }
@@ -211,7 +213,8 @@ void CheckIn(selection::CheckInResponse response) {
   const auto& told = response.assignment();
   Require(assignment.round_id == told.round_id() && assignment.task_id == told.task_id() &&
           assignment.aggregator_address == told.aggregator_address() && ToString(assignment.token) == told.token());
-  Require(assignment.token.size() == 16 && assignment.plan.layout_sha256.size() == 32 && assignment.plan.encoding_seed.size() == 32);
+  Require(assignment.token.size() == 16 && assignment.plan.layout_sha256.size() == 32 &&
+          assignment.plan.encoding_seed.size() == 32);
   Require(!assignment.round_id.empty() && assignment.round_id.size() <= secagg::kRoundIdSizeMax);
   auto& plan = *response.mutable_assignment()->mutable_plan();
   if (plan.adversary() == selection::ADVERSARY_UNSPECIFIED) plan.set_adversary(selection::ADVERSARY_SEMI_HONEST);

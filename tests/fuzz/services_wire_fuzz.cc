@@ -1,7 +1,7 @@
-// What the services hear over the wire: tasks, selections, check-ins and reports, then all that one device says in a round of each
-// variant. The input has these messages, altered. What a service takes from a message is within the contract's bounds and is what a
-// peer that meant it would say; a secagg::Server that refuses it is as before, and takes the honest one after it; what it unmasks
-// is the survivors' sum.
+// What the services hear over the wire: tasks, selections, check-ins and reports, then all that one device says in a round of
+// each variant. The input has these messages, altered. What a service takes from a message is within the contract's bounds and
+// is what a peer that meant it would say; a secagg::Server that refuses it is as before, and takes the honest one after it;
+// what it unmasks is the survivors' sum.
 #include <cmath>
 #include <string>
 #include <utility>
@@ -58,7 +58,9 @@ pb::CreateTaskRequest SampleTask() {
   return request;
 }
 
-pb::TaskSpec AsTold(const rounds::TaskSpec& spec) { return services::aggregator::ToProto(rounds::Task{.task_id = {}, .spec = spec}).spec(); }
+pb::TaskSpec AsTold(const rounds::TaskSpec& spec) {
+  return services::aggregator::ToProto(rounds::Task{.task_id = {}, .spec = spec}).spec();
+}
 
 void CreateTask(const pb::CreateTaskRequest& request) {
   static_cast<void>(services::aggregator::CheckRequestId(request.request_id()));
@@ -73,12 +75,12 @@ void CreateTask(const pb::CreateTaskRequest& request) {
   Require(told.selection().over_provision() >= 1 && told.selection().over_provision() <= 3);
   Require(told.participants_min() >= 2 && told.participants_min() <= told.selection().cohort_size());
   Require(told.privacy().clip_norm() > 0 && told.privacy().delta() > 0 && told.privacy().delta() < 1);
-  for (const double fraction :
-       {told.secure_aggregation().corrupt_fraction(), told.secure_aggregation().dropout_fraction()}) {
+  for (const double fraction : {told.secure_aggregation().corrupt_fraction(), told.secure_aggregation().dropout_fraction()}) {
     Require(fraction >= 0 && fraction < 0.5);
   }
   Require(told.accuracy_drop_max() >= 0 && told.accuracy_drop_max() <= 1);
-  Require(told.compression().value_bits() == 0 || (told.compression().value_bits() >= 2 && told.compression().value_bits() <= 24));
+  Require(told.compression().value_bits() == 0 ||
+          (told.compression().value_bits() >= 2 && told.compression().value_bits() <= 24));
   Require(told.compression().keep_fraction() >= 0 && told.compression().keep_fraction() <= 1);
   Require(rounds::GraphFor(*spec, rounds::AssignedMax(*spec)).has_value());
 }
@@ -166,7 +168,8 @@ void Report(const telemetry_pb::ReportRequest& request) {
   Require(static_cast<std::size_t>(request.updates_size()) == report.updates.size() && report.updates.size() <= 64);
   Require(static_cast<std::size_t>(request.inferences_size()) == report.inferences.size() && report.inferences.size() <= 64);
   for (int i = 0; i < request.updates_size(); ++i) {
-    Require(static_cast<int>(request.updates(i).outcome()) == static_cast<int>(report.updates[static_cast<std::size_t>(i)].outcome));
+    Require(static_cast<int>(request.updates(i).outcome()) ==
+            static_cast<int>(report.updates[static_cast<std::size_t>(i)].outcome));
   }
   for (const auto& inference : report.inferences) Require(std::isfinite(inference.latency_ms_p50));
 }
@@ -201,8 +204,9 @@ struct Round {
         if (fleet.active()) by.confirmation = device::ToProto(fleet.client(i).Confirm(survivors).value());
         by.answer = device::ToProto(fleet.client(i).Unmask(fleet.server.Request(i).value()).value());
       }
-      for (auto* participant : {by.advert.mutable_participant(), by.shares.mutable_participant(), by.upload.mutable_participant(),
-                                by.confirmation.mutable_participant(), by.answer.mutable_participant()}) {
+      for (auto* participant :
+           {by.advert.mutable_participant(), by.shares.mutable_participant(), by.upload.mutable_participant(),
+            by.confirmation.mutable_participant(), by.answer.mutable_participant()}) {
         participant->set_round_id(secagg::testing::kRound);
         participant->set_device_id("device-" + std::to_string(i));
         participant->set_token(std::string(16, 't'));

@@ -1,5 +1,5 @@
-// Inputs that are protobuf messages one after another, as they go over the wire: of each its size (2 bytes, the lower first), then its
-// encoding.
+// Inputs that are protobuf messages one after another, as they go over the wire: of each its size (2 bytes, the lower first),
+// then its encoding.
 #pragma once
 
 #include <google/protobuf/message.h>
