@@ -173,8 +173,7 @@ TEST(Transcript, HoldsWhoSentWhatWasWrong) {
     }
     ASSERT_TRUE(fleet.server.AddAnswer(index, answer).ok());
   }
-  const Status unmasked = fleet.server.Unmask(fleet.sum, nullptr);
-  ASSERT_TRUE(unmasked.ok()) << unmasked.ToString();
+  ASSERT_TRUE(fleet.server.Unmask(fleet.sum, nullptr).ok());
   ASSERT_TRUE(writer->Answers(fleet.server).ok());
   ASSERT_TRUE(writer->Ended(&fleet.server, Outcome::kCommitted, "").ok());
   const std::string text = ReadText(dir.path() / "round.jsonl");
@@ -201,9 +200,8 @@ TEST(Transcript, HoldsWhoSentWhatWasWrong) {
   // Six members hold five shares of each secret, of which three must be right.
   ExpectInvalid(Resealed(text,
                          [](Records& r) {
-                           for (const int responder : {3, 4}) {
-                             r[6]["blames"].push_back({{"kind", "bad_share"}, {"owner", 1}, {"responder", responder}});
-                           }
+                           for (const int who : {3, 4})
+                             r[6]["blames"].push_back({{"kind", "bad_share"}, {"owner", 1}, {"responder", who}});
                          }),
                 HasSubstr("2 shares of the secret of member 1 were revealed and right, 3 are needed"));
 }
