@@ -182,8 +182,10 @@ void ActiveRound::CleanUp() {
     if (sum) sum->Close();
     if (abandoned) return self->memory_.journal->Sync();
     Status removed = ForgetRound(self->ports_, self->round_id_);
+    if (removed.ok()) removed = TrimTranscripts(self->ports_);
     if (removed.ok()) return;
-    self->ports_.logger.Warn("round's files not removed", {{"round_id", self->round_id_}, {"error", removed.ToString()}});
+    self->ports_.logger.Warn("files of ended rounds not removed",
+                             {{"round_id", self->round_id_}, {"error", removed.ToString()}});
   });
   if (abandoned_) return;
   Call<bool>(

@@ -54,7 +54,8 @@ void Coordinator::ClearDisk() {
     }
     if (!round && round.error().code() != StatusCode::kNotFound) continue;
     Status removed = ForgetRound(ports_, round_id);
-    if (!removed.ok()) ports_.logger.Warn("round's files not removed", {{"round_id", round_id}, {"error", removed.ToString()}});
+    if (!removed.ok())
+      ports_.logger.Warn("files of ended rounds not removed", {{"round_id", round_id}, {"error", removed.ToString()}});
   }
 }
 

@@ -30,6 +30,7 @@ struct RoundPorts {
   std::filesystem::path candidates;                          // folder for parameters that are about to be committed
   std::filesystem::path rounds;                              // folder for the journals of rounds
   std::filesystem::path transcripts;                         // folder for the transcripts of rounds
+  std::uint64_t transcripts_bytes_max = 10ULL << 30;         // beyond it the oldest of ended rounds are removed
   const crypto::Ed25519SecretKey* transcript_key = nullptr;  // signs transcripts
   std::vector<crypto::Ed25519PublicKey> enrolment_keys;      // whose certificates devices need in active rounds
 };

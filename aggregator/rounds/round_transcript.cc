@@ -1,12 +1,45 @@
 #include "aggregator/rounds/round_transcript.h"
 
+#include <algorithm>
 #include <system_error>
 #include <utility>
+#include <vector>
+
+#include "base/file.h"
 
 namespace edgefleet::rounds {
 
 std::filesystem::path TranscriptFile(const std::filesystem::path& folder, const std::string& round_id) {
   return folder / (round_id + ".jsonl");
+}
+
+Status TrimTranscripts(const RoundPorts& ports) {
+  struct Ended {
+    std::filesystem::file_time_type written;
+    std::uintmax_t size = 0;
+    std::filesystem::path file;
+  };
+  std::vector<Ended> ended;
+  std::uintmax_t total = 0;
+  std::error_code error;
+  std::filesystem::directory_iterator folder(ports.transcripts, error);
+  for (const std::filesystem::directory_iterator end; !error && folder != end; folder.increment(error)) {
+    std::error_code gone;  // another thread removes too
+    const Ended found{folder->last_write_time(gone), gone ? 0 : folder->file_size(gone), folder->path()};
+    if (gone) continue;
+    total += found.size;
+    const auto journal = ports.rounds / found.file.stem();
+    if (!std::filesystem::exists(journal, gone) && !gone) ended.push_back(found);
+  }
+  if (error) return FileError("list", ports.transcripts, error.value());
+  std::ranges::sort(ended, {}, &Ended::written);
+  for (auto oldest = ended.begin(); total > ports.transcripts_bytes_max && oldest != ended.end(); ++oldest) {
+    std::filesystem::remove(oldest->file, error);
+    if (error) return FileError("remove", oldest->file, error.value());
+    total -= oldest->size;
+    ports.logger.Info("transcript removed", {{"round_id", oldest->file.stem().string()}});
+  }
+  return OkStatus();
 }
 
 RoundTranscript::RoundTranscript(const RoundPorts& ports, std::string round_id)

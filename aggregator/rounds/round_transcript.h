@@ -15,6 +15,11 @@ namespace edgefleet::rounds {
 
 std::filesystem::path TranscriptFile(const std::filesystem::path& folder, const std::string& round_id);
 
+// When a round has ended and its journal is gone: removes the oldest transcripts, by the time of their last record, of rounds
+// without a journal until the folder holds at most ports.transcripts_bytes_max or none is left. May run at the same time in
+// several threads. The errors of base/file.h; what is left is removed by a later call.
+Status TrimTranscripts(const RoundPorts& ports);
+
 // Thread-safe; blocks on the disk. A transcript that cannot be written is logged, and the round goes on: what is missing in it
 // is seen by who verifies it. A record that is there already, from an earlier process, stays.
 class RoundTranscript {

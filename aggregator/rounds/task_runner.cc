@@ -243,8 +243,9 @@ Status TaskRunner::EndRound(const Lease& lease, Round round, Event event) {
   ports_.logger.Info("round recovered", {{"round_id", round.round_id}, {"phase", PhaseName(round.phase)}});
   host_.OnPhase(round, former);
   Status removed = ForgetRound(ports_, round.round_id);
+  if (removed.ok()) removed = TrimTranscripts(ports_);
   if (!removed.ok()) {
-    ports_.logger.Warn("round's files not removed", {{"round_id", round.round_id}, {"error", removed.ToString()}});
+    ports_.logger.Warn("files of ended rounds not removed", {{"round_id", round.round_id}, {"error", removed.ToString()}});
   }
   Status closed = ports_.cohorts.CloseSelection("close-" + round.round_id, round.round_id, round.failure_reason);
   if (!closed.ok()) ports_.logger.Warn("selection not closed", {{"round_id", round.round_id}, {"error", closed.ToString()}});

@@ -100,6 +100,7 @@ rounds::RoundPorts AggregatorRole::Impl::Ports() {
           .candidates = folder / "candidates",
           .rounds = folder / "rounds",
           .transcripts = folder / "transcripts",
+          .transcripts_bytes_max = static_cast<std::uint64_t>(context.config.aggregator.transcripts_bytes_max),
           .transcript_key = &*transcript_key,
           .enrolment_keys = enrolment_keys};
 }

@@ -115,7 +115,8 @@ class TaskService final : public pb::TaskService::CallbackService {
           if (!file) {
             return NotFound("TRANSCRIPT_UNKNOWN",
                             "no transcript of round '" + req.round_id() +
-                                "' lies here; it is written when a round ends, by the aggregator that ran it");
+                                "' lies here: it is with the aggregator that ran the round, or was removed because newer ones "
+                                "had filled aggregator.transcripts_bytes_max");
           }
           return ReadChunks<pb::TranscriptChunk>(std::move(*file), 0);
         });

@@ -65,6 +65,7 @@ struct Config {
     std::vector<std::filesystem::path> enrolment_keys;  // Ed25519 public keys of authorities; active tasks need one
     std::filesystem::path
         transcript_key;  // Ed25519 seed, 64 hex digits; empty: data_dir/keys/transcript.key, made at first start
+    std::int64_t transcripts_bytes_max = std::int64_t{10} << 30;  // the oldest of ended rounds are removed beyond it
   } aggregator;
 
   struct Server {

@@ -1,6 +1,7 @@
 // Rounds on the protocol's limits: dropouts, the active variant, devices that send what is wrong, elements of any width.
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "secagg/transcript/verify.h"
 #include "tests/rounds/cohort.h"
 
@@ -88,6 +89,40 @@ TEST(RoundSecagg, TheTranscriptOfAnActiveRoundHoldsForWhoeverReplaysIt) {
   EXPECT_GE(summary->confirmations, 15U);
   EXPECT_GE(summary->answers, 14U);
   EXPECT_EQ(summary->outcome, secagg::Outcome::kCommitted);
+}
+
+TEST(RoundSecagg, TheOldestTranscriptsOfEndedRoundsMakeRoomWhenARoundEnds) {
+  World world;
+  world.StopProcess();
+  world.transcripts_bytes_max = 1'500'000;
+  world.StartProcess();
+  const std::string running = MakeRoundId(world.StartTask(SpecOf(Adversary::kSemiHonest)), 1);
+  Cohort others(world, running);
+  others.PlayTo(Phase::kTraining, {});
+  const auto wrote = [&](const std::string& round_id, std::chrono::hours before) {
+    std::filesystem::last_write_time(world.TranscriptOf(round_id), std::filesystem::file_time_type::clock::now() - before);
+  };
+  for (const char* old : {"older", "old"}) {
+    ASSERT_TRUE(WriteFileAtomic(world.TranscriptOf(old), Bytes(1'000'000)).ok());
+  }
+  wrote(running, std::chrono::hours(3));
+  wrote("older", std::chrono::hours(2));
+  wrote("old", std::chrono::hours(1));
+  const std::string ended = MakeRoundId(world.StartTask(SpecOf(Adversary::kSemiHonest)), 1);
+  EXPECT_EQ(Cohort(world, ended).Play({}).phase, Phase::kCommitted);
+  const auto kept = [&](const std::string& round_id) { return std::filesystem::exists(world.TranscriptOf(round_id)); };
+  EXPECT_TRUE(world.Until([&] { return !kept("older"); }));
+  for (const auto& round_id : {running, std::string("old"), ended}) EXPECT_TRUE(kept(round_id)) << round_id;
+
+  // Also where a round is ended without having been taken up.
+  world.KillProcess();
+  others.Forget();
+  std::filesystem::remove(world.JournalOf(running));
+  world.transcripts_bytes_max = 1;
+  world.StartProcess();
+  EXPECT_TRUE(world.UntilWithTime([&] { return !kept(running); }));
+  EXPECT_EQ(world.GetRound(running).failure_reason, failure::kAggregatorRestarted);
+  EXPECT_FALSE(kept("old") || kept(ended));
 }
 
 TEST(RoundSecagg, UploadsOfActiveRoundsComeWithTheirProof) {

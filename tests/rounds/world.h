@@ -145,6 +145,7 @@ class World {
                                                            .candidates = folder_ / "candidates",
                                                            .rounds = folder_ / "rounds",
                                                            .transcripts = folder_ / "transcripts",
+                                                           .transcripts_bytes_max = transcripts_bytes_max,
                                                            .transcript_key = &transcript_key_,
                                                            .enrolment_keys = enrolment_keys},
                                                 CoordinatorOptions{.owner = "a"}, metrics_);
@@ -252,6 +253,7 @@ class World {
   FakeSelector selector;
   std::unique_ptr<FaultyStore> store;
   std::vector<crypto::Ed25519PublicKey> enrolment_keys = {Authority().public_key()};  // of processes started from now on
+  std::uint64_t transcripts_bytes_max = 10ULL << 30;                                  // so, too
   std::unique_ptr<aggregation::UpdateSpool> spool;
   std::unique_ptr<ManualTimer> timer;
 

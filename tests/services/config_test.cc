@@ -48,7 +48,7 @@ TEST_F(ConfigTest, ValuesOfEveryType) {
       "data_dir: \"/var/lib/with space\"\n"
       "listen: {grpc: '[::1]:0'}\n"
       "selector:\n  retry_jitter: 0.5\n  presence_lifetime_ms: 1000\n  devices_max: 7\n"
-      "aggregator: {enrolment_keys: [a.pub, '/b c.pub'], transcript_key: t.key}\n");
+      "aggregator: {enrolment_keys: [a.pub, '/b c.pub'], transcript_key: t.key, transcripts_bytes_max: 5000000000}\n");
   ASSERT_TRUE(config.has_value()) << config.error().message();
   EXPECT_EQ(config->role, "selector");
   EXPECT_EQ(config->data_dir, "/var/lib/with space");
@@ -58,6 +58,7 @@ TEST_F(ConfigTest, ValuesOfEveryType) {
   EXPECT_EQ(config->selector.devices_max, 7u);
   EXPECT_THAT(config->aggregator.enrolment_keys, testing::ElementsAre("a.pub", "/b c.pub"));
   EXPECT_EQ(config->aggregator.transcript_key, "t.key");
+  EXPECT_EQ(config->aggregator.transcripts_bytes_max, 5'000'000'000);
 }
 
 struct BadCase {
