@@ -1,6 +1,6 @@
 // AGGREGATING and VALIDATING: from the survivors' masked updates to a version in the registry.
 #include <cmath>
-#include <set>
+#include <ranges>
 
 #include "aggregator/rounds/active_round.h"
 #include "aggregator/rounds/active_round_plumbing.h"
@@ -36,7 +36,7 @@ void ActiveRound::FailBy(const Status& error, const char* unavailable, const cha
 void ActiveRound::StartAggregation() {
   if (memory_.candidate) {  // an earlier process came so far
     record_.examples = memory_.averaged.examples;
-    record_.blamed = memory_.averaged.blamed;
+    record_.blames = memory_.averaged.blames;
     return StartMove(Event::kSumUnmasked);
   }
   unmasking_ = true;
@@ -55,23 +55,19 @@ void ActiveRound::StartAggregation() {
       WallTime::min(),  // not tried again: an unmasked sum is masked no more
       [this](Result<std::shared_ptr<const Aggregate>> aggregate) {
         unmasking_ = false;
-        record_.blamed = LogBlames();
+        record_.blames = LogBlames();
         if (!aggregate) return Fail(failure::kAggregationFailed, aggregate.error().ToString());
         record_.examples = (*aggregate)->examples;
         ApplyToBase(*aggregate);
       });
 }
 
-// Of a complaint either side may be at fault: it is logged and blamed on neither.
+// How many there are. Either side of each may be at fault, so members are not counted.
 std::uint32_t ActiveRound::LogBlames() const {
   std::map<std::uint32_t, std::string> devices;
   for (const auto& [device_id, member] : memory_.state->members().all()) devices.emplace(member.index, device_id);
-  std::set<std::uint32_t> blamed;
-  std::size_t logged = 0;
-  for (const secagg::Blame& blame : memory_.state->server()->blames()) {
-    if (blame.kind == secagg::Blame::Kind::kBadShare) blamed.insert(blame.responder);
-    if (blame.kind == secagg::Blame::Kind::kBadDealer) blamed.insert(blame.owner);
-    if (++logged > kBlamesLoggedMax) continue;
+  const std::vector<secagg::Blame>& blames = memory_.state->server()->blames();
+  for (const secagg::Blame& blame : blames | std::views::take(kBlamesLoggedMax)) {
     ports_.logger.Warn("message did not fit what was committed to", {{"round_id", round_id_},
                                                                      {"kind", BlameName(blame.kind)},
                                                                      {"owner", std::to_string(blame.owner)},
@@ -79,12 +75,12 @@ std::uint32_t ActiveRound::LogBlames() const {
                                                                      {"responder", std::to_string(blame.responder)},
                                                                      {"responder_device", devices[blame.responder]}});
   }
-  return static_cast<std::uint32_t>(blamed.size());
+  return static_cast<std::uint32_t>(blames.size());
 }
 
 // The parameters are on disk, noise and all, before the round is VALIDATING: the next process judges and commits the same ones.
 void ActiveRound::ApplyToBase(std::shared_ptr<const Aggregate> aggregate) {
-  const UpdatesAveraged averaged{.examples = record_.examples, .blamed = record_.blamed};
+  const UpdatesAveraged averaged{.examples = record_.examples, .blames = record_.blames};
   Call<Parameters>(
       [this, aggregate, averaged]() -> Result<Parameters> {
         EF_ASSIGN_OR_RETURN(auto parameters, ports_.models.GetParameters(spec().model, plan_.base));

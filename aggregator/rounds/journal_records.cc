@@ -103,7 +103,7 @@ void Write(Writer& to, const PhaseClosed& record) {
 
 void Write(Writer& to, const UpdatesAveraged& record) {
   to.Number(record.examples);
-  to.Number(record.blamed);
+  to.Number(record.blames);
 }
 
 void Write(Writer&, const RoundResumed&) {}
@@ -215,7 +215,7 @@ void Read(Reader& from, PhaseClosed& record) {
 
 void Read(Reader& from, UpdatesAveraged& record) {
   record.examples = from.Number<std::uint64_t>();
-  record.blamed = from.Number<std::uint32_t>();
+  record.blames = from.Number<std::uint32_t>();
 }
 
 void Read(Reader&, RoundResumed&) {}

@@ -64,7 +64,7 @@ struct PhaseClosed {
 // The sum is unmasked and the candidate parameters are in their file.
 struct UpdatesAveraged {
   std::uint64_t examples = 0;
-  std::uint32_t blamed = 0;
+  std::uint32_t blames = 0;
 };
 // A process took the round up after a restart.
 struct RoundResumed {};

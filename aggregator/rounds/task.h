@@ -180,7 +180,7 @@ struct Round {
   std::uint32_t degree = 0;        // of the neighbour graph; 0 until the roster is complete
   std::uint32_t threshold = 0;     // shares that recover a secret
   std::uint32_t element_bits = 0;  // of one element of an upload
-  std::uint32_t blamed = 0;        // members of whom a message was wrong
+  std::uint32_t blames = 0;        // on record (secagg::Blame), complaints too: pairs, not culprits
   std::uint64_t examples = 0;
   double accuracy = 0;
   double accuracy_before = 0;

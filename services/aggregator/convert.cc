@@ -310,7 +310,7 @@ pb::Round ToProto(const rounds::Round& round) {
   message.set_threshold(round.threshold);
   message.set_adversary(AdversaryToProto(round.adversary));
   message.set_element_bits(round.element_bits);
-  message.set_blamed(round.blamed);
+  message.set_blames(round.blames);
   message.set_examples(round.examples);
   message.set_accuracy(round.accuracy);
   message.set_accuracy_before(round.accuracy_before);

@@ -125,7 +125,7 @@ std::string AdversaryText(selection::v1::Adversary adversary) {
 
 Row RoundHeaders() {
   return {"ROUND",  "PHASE",   "VERSION", "ASSIGNED",           "UPDATES", "DROPOUTS", "EXAMPLES", "ACCURACY",
-          "BEFORE", "EPSILON", "SECONDS", "SECURE AGGREGATION", "BLAMED",  "WHY"};
+          "BEFORE", "EPSILON", "SECONDS", "SECURE AGGREGATION", "BLAMES",  "WHY"};
 }
 
 Row RoundRow(const pb::Round& round) {
@@ -146,7 +146,7 @@ Row RoundRow(const pb::Round& round) {
           FormatNumber(round.epsilon_spent()),
           seconds == 0 ? "-" : FormatNumber(seconds),
           SecureAggregation(round),
-          std::to_string(round.blamed()),
+          std::to_string(round.blames()),
           why};
 }
 

@@ -52,7 +52,7 @@ TEST_P(LimitTest, BearsDropoutsUpToTheLimitAndNoneBeyond) {
   EXPECT_EQ(round.phase, bears ? Phase::kCommitted : Phase::kFailed);
   EXPECT_EQ(world.registry.versions(), bears ? 2U : 1U);
   EXPECT_EQ(round.adversary, limit.adversary);
-  EXPECT_EQ(round.blamed, 0U);
+  EXPECT_EQ(round.blames, 0U);
   if (!bears) return;
   EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(turnout.upload));
   EXPECT_EQ(world.store->ListTransitions(round.round_id)->size(), limit.adversary == Adversary::kActive ? 7U : 6U);
@@ -171,7 +171,8 @@ TEST(RoundSecagg, DevicesWithoutAnIdentityAreNotInAnActiveRound) {
   EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(19));
 }
 
-TEST(RoundSecagg, ADeviceThatRevealsWrongSharesIsFoundAndLeftOut) {
+// 3 reveals wrong shares of all its neighbours, 5 says that one did not open: as many pairs, whoever is at fault.
+TEST(RoundSecagg, WrongSharesAreLeftOutAndEachPairIsOnRecord) {
   World world;
   const std::string task = world.StartTask(SpecOf(Adversary::kSemiHonest));
   Cohort cohort(world, MakeRoundId(task, 1));
@@ -179,9 +180,18 @@ TEST(RoundSecagg, ADeviceThatRevealsWrongSharesIsFoundAndLeftOut) {
   const auto answer = cohort.device(3).PrepareAnswer(cohort.round());
   ASSERT_TRUE(answer);
   for (std::size_t at = 0; at < (*answer)->shares.size(); at += secagg::kShareSize) (*answer)->shares[at] ^= std::byte{1};
+  const auto complaint = cohort.device(5).PrepareAnswer(cohort.round());
+  ASSERT_TRUE(complaint);
+  const std::uint32_t last = cohort.device(5).degree() - 1;
+  (*complaint)->held[last / 8] &= ~(std::byte{1} << (last % 8));
+  (*complaint)->shares.resize(last * secagg::kShareSize);
   cohort.Unmask(20);
   ASSERT_TRUE(cohort.Enter(Phase::kCommitted));
-  EXPECT_EQ(world.GetRound(MakeRoundId(task, 1)).blamed, 1U);
+  const std::string round_id = MakeRoundId(task, 1);
+  EXPECT_EQ(world.GetRound(round_id).blames, cohort.device(3).degree() + 1);
+  const auto transcript = secagg::VerifyTranscript(world.TranscriptOf(round_id), {});
+  ASSERT_TRUE(transcript) << transcript.error().ToString();
+  EXPECT_EQ(transcript->blames.size(), cohort.device(3).degree() + 1);
   EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(20));
 }
 

@@ -207,7 +207,7 @@ TEST_P(RoundStoreContract, EachStepOfARoundIsKept) {
   round.degree = 18;
   round.threshold = 11;
   round.element_bits = 29;
-  round.blamed = 2;
+  round.blames = 2;
   round.accuracy = 0.5;
   round.epsilon_spent = std::numeric_limits<double>::infinity();
   AdvanceTo(lease, round, Phase::kValidating);
@@ -221,7 +221,7 @@ TEST_P(RoundStoreContract, EachStepOfARoundIsKept) {
   EXPECT_EQ(stored->degree, 18U);
   EXPECT_EQ(stored->threshold, 11U);
   EXPECT_EQ(stored->element_bits, 29U);
-  EXPECT_EQ(stored->blamed, 2U);
+  EXPECT_EQ(stored->blames, 2U);
   EXPECT_EQ(stored->accuracy, 0.5);
   EXPECT_TRUE(std::isinf(stored->epsilon_spent));
   EXPECT_FALSE(stored->ended);

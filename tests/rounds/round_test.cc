@@ -53,7 +53,7 @@ TEST(Round, CommitsThePlainWeightedMeanOfSurvivorsDespiteDropoutsAtEveryStep) {
   EXPECT_EQ(round.element_bits, shape->element_bits);
   EXPECT_EQ(round.update_bytes, 14U * secagg::PackedSize(shape->elements, shape->element_bits));
   EXPECT_EQ((secagg::GraphParameters{round.degree, round.threshold}), *secagg::DeriveParameters(18, AssumptionsOf(SpecOf())));
-  EXPECT_EQ(round.blamed, 0U);
+  EXPECT_EQ(round.blames, 0U);
   EXPECT_EQ(world.registry.Parameters(2), cohort.Exact(14));
 
   const auto committed = world.registry.Parameters(2);

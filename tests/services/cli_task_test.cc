@@ -44,7 +44,7 @@ class MemoryTasks final : public pb::TaskService::Service {
     round->set_threshold(57);
     round->set_adversary(selection::v1::ADVERSARY_ACTIVE);
     round->set_element_bits(19);
-    round->set_blamed(3);
+    round->set_blames(3);
     return grpc::Status::OK;
   }
   grpc::Status GetTranscript(grpc::ServerContext*, const pb::GetTranscriptRequest* request,
@@ -114,13 +114,13 @@ TEST_F(TaskCommandTest, CreateAsksForWhatTheOptionsSay) {
 }
 
 TEST_F(TaskCommandTest, RoundsShowTheirSecureAggregation) {
-  EXPECT_THAT(Task({"rounds", "task"}).out, AllOf(HasSubstr("active k=100 t=57 b=19"), HasSubstr("BLAMED")));
+  EXPECT_THAT(Task({"rounds", "task"}).out, AllOf(HasSubstr("active k=100 t=57 b=19"), HasSubstr("BLAMES")));
   const auto round = nlohmann::json::parse(Task({"rounds", "task", "--json"}).out)["rounds"][0];
   EXPECT_EQ(round["degree"], 100);
   EXPECT_EQ(round["threshold"], 57);
   EXPECT_EQ(round["adversary"], "ACTIVE");
   EXPECT_EQ(round["element_bits"], 19);
-  EXPECT_EQ(round["blamed"], 3);
+  EXPECT_EQ(round["blames"], 3);
 }
 
 TEST_F(TaskCommandTest, ATranscriptIsThereWholeOrNotAtAll) {

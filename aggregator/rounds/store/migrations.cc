@@ -93,8 +93,14 @@ ALTER TABLE rounds ADD COLUMN element_bits BIGINT NOT NULL DEFAULT 32;
 ALTER TABLE rounds ADD COLUMN blamed BIGINT NOT NULL DEFAULT 0;
 )sql";
 
+// It counted members; now pairs of them.
+constexpr std::string_view kBlames = R"sql(
+ALTER TABLE rounds RENAME COLUMN blamed TO blames;
+)sql";
+
 constexpr sql::Migration kMigrations[] = {{"tasks, rounds, ledger, leases", kTasksRoundsLedger},
-                                          {"confirming, graphs and blames", kConfirming}};
+                                          {"confirming, graphs and blames", kConfirming},
+                                          {"blames are pairs", kBlames}};
 
 }  // namespace
 

@@ -54,7 +54,7 @@ Round ReadRound(const sql::Row& row) {
   round.degree = Count(row, 24);
   round.threshold = Count(row, 25);
   round.element_bits = Count(row, 26);
-  round.blamed = Count(row, 27);
+  round.blames = Count(row, 27);
   return round;
 }
 
@@ -86,7 +86,7 @@ std::vector<sql::Value> RoundValues(const Round& round) {
           round.degree,
           round.threshold,
           round.element_bits,
-          round.blamed};
+          round.blames};
 }
 
 LedgerEntry ReadLedger(const sql::Row& row) {
