@@ -43,15 +43,16 @@ class DeviceKilledInsideARound(EndToEnd):
     def command(self, agent, *arguments):
         return [BIN / "edgefleet-device", "--state-dir", self.state_dir(agent), "--device-id", agent, "--device-class", "phone",
                 "--region", "eu", "--model", MODEL, "--origin", self.cluster.origin_url, "--fleet",
-                self.cluster.address("selector"), "--trust-key", self.cluster.trust_key, "--enrolment-key", f"{self.cluster.authority_key}.pub", *arguments]
+                self.cluster.address("selector"), "--trust-key", self.cluster.trust_key, "--enrolment-key",
+                f"{self.cluster.authority_key}.pub", *arguments]
 
     def enroll(self, agent):
         """The device's identity key, certified."""
         command = [str(c) for c in self.command(agent, "--json", "identity")]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         identity = json.loads(done.stdout)["identity"]
-        enroll = self.cluster.cli("device", "enroll", "--authority", self.cluster.authority_key, "--identity", identity, "--out",
-                                  self.state_dir(agent) / "identity.cert")
+        enroll = self.cluster.cli("device", "enroll", "--authority", self.cluster.authority_key, "--identity", identity,
+                                  "--out", self.state_dir(agent) / "identity.cert")
         subprocess.run(enroll, check=True, stdout=subprocess.DEVNULL)
         return identity
 
@@ -146,8 +147,8 @@ class DeviceKilledInsideARound(EndToEnd):
         self.assertEqual([self.said(VICTIM, round_id, statement) for statement in (ADVERT, SURVIVORS)], before)
 
     def kill_while_unmasking(self):
-        """Round 1 waits for the slow device's update, then for the confirmations of those that are held. Meanwhile the victim confirms
-        and is stopped, so that UNMASKING waits for its answer."""
+        """Round 1 waits for the slow device's update, then for the confirmations of those that are held. Meanwhile the victim
+        confirms and is stopped, so that UNMASKING waits for its answer."""
         r = self.await_round(1, lambda r: r["uploaded"] == len(AGENTS) - 1, "all updates but the slow device's")
         self.assertEqual(r["phase"], "COLLECTING")
         self.signal(HELD, signal.SIGSTOP)
