@@ -122,11 +122,11 @@ void ActiveRound::CheckConfirming(bool deadline) {
   const std::uint32_t pending =
       deadline ? 0
                : memory_.state->members().Count([](const Member& m) { return Present(m) && m.uploaded && !m.confirmation; });
+  record_.confirmed = memory_.state->server()->confirmation_count();
   const bool enough = memory_.state->server()->CanCloseConfirmations();
   if (pending > 0) return enough ? StartGrace() : void();
   if (enough) return ClosePhase({.event = Event::kSurvivorsConfirmed}, failure::kTooFewConfirmed);
-  Fail(failure::kTooFewConfirmed,
-       std::to_string(memory_.state->server()->confirmation_count()) + " survivors confirmed who the survivors are, too few");
+  Fail(failure::kTooFewConfirmed, std::to_string(record_.confirmed) + " survivors confirmed who the survivors are, too few");
 }
 
 void ActiveRound::CheckUnmasking(bool deadline) {

@@ -143,6 +143,7 @@ void RoundState::Fill(Round& round) const {
   round.update_bytes = round.uploaded * static_cast<std::uint64_t>(secagg::PackedSize(ledger.options.config.vector_length,
                                                                                       ledger.options.config.element_bits));
   round.dropouts_recovered = static_cast<std::uint32_t>(server_->dropped().size());
+  round.confirmed = server_->confirmation_count();
   round.unmasked = server_->answer_count();
 }
 

@@ -228,7 +228,7 @@ Status CheckTask(const TaskSpec& spec) {
 }
 
 std::uint64_t StepsTaken(const Round& round) {
-  return std::uint64_t{round.assigned} + round.advertised + round.shared + round.uploaded + round.unmasked;
+  return std::uint64_t{round.assigned} + round.advertised + round.shared + round.uploaded + round.confirmed + round.unmasked;
 }
 
 std::string MakeRoundId(std::string_view task_id, std::uint32_t number) {

@@ -175,6 +175,7 @@ struct Round {
   std::uint32_t advertised = 0;
   std::uint32_t shared = 0;
   std::uint32_t uploaded = 0;
+  std::uint32_t confirmed = 0;  // active variant: signed who the survivors are
   std::uint32_t unmasked = 0;
   std::uint32_t dropouts_recovered = 0;
   std::uint32_t degree = 0;        // of the neighbour graph; 0 until the roster is complete

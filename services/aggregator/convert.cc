@@ -304,6 +304,7 @@ pb::Round ToProto(const rounds::Round& round) {
   message.set_advertised(round.advertised);
   message.set_shared(round.shared);
   message.set_uploaded(round.uploaded);
+  message.set_confirmed(round.confirmed);
   message.set_unmasked(round.unmasked);
   message.set_dropouts_recovered(round.dropouts_recovered);
   message.set_degree(round.degree);

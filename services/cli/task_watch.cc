@@ -14,7 +14,7 @@ using Tasks = Client::Tasks;
 constexpr int kFruitlessAttemptsMax = 10;
 constexpr std::chrono::seconds kRetryWait{1};
 constexpr std::chrono::hours kStreamTimeout{24};
-const std::vector<int> kWidths{5, 9, 7, 8, 7, 8, 9, 10, 10, 9, 7, 28, 6, 0};
+const std::vector<int> kWidths{5, 9, 7, 8, 7, 9, 8, 9, 10, 10, 9, 7, 28, 6, 0};
 
 bool Ended(const pb::Round& round) { return round.phase() == pb::PHASE_COMMITTED || round.phase() == pb::PHASE_FAILED; }
 bool Ended(const pb::Task& task) {
@@ -35,6 +35,8 @@ Step StepOf(const pb::Round& round, const pb::TaskSpec& spec) {
       return {round.shared(), round.advertised()};
     case pb::PHASE_COLLECTING:
       return {round.uploaded(), round.shared()};
+    case pb::PHASE_CONFIRMING:
+      return {round.confirmed(), round.uploaded()};
     case pb::PHASE_UNMASKING:
       return {round.unmasked(), round.uploaded()};
     default:
@@ -124,7 +126,7 @@ std::string AdversaryText(selection::v1::Adversary adversary) {
 }
 
 Row RoundHeaders() {
-  return {"ROUND",  "PHASE",   "VERSION", "ASSIGNED",           "UPDATES", "DROPOUTS", "EXAMPLES", "ACCURACY",
+  return {"ROUND",  "PHASE",   "VERSION", "ASSIGNED",           "UPDATES", "CONFIRMED", "DROPOUTS", "EXAMPLES", "ACCURACY",
           "BEFORE", "EPSILON", "SECONDS", "SECURE AGGREGATION", "BLAMES",  "WHY"};
 }
 
@@ -139,6 +141,7 @@ Row RoundRow(const pb::Round& round) {
           committed ? std::to_string(round.new_version()) : "-",
           std::to_string(round.assigned()),
           std::to_string(round.uploaded()),
+          round.adversary() == selection::v1::ADVERSARY_ACTIVE ? std::to_string(round.confirmed()) : "-",
           std::to_string(round.dropouts_recovered()),
           std::to_string(round.examples()),
           committed ? FormatPercent(round.accuracy()) : "-",

@@ -208,6 +208,7 @@ TEST_P(RoundStoreContract, EachStepOfARoundIsKept) {
   round.threshold = 11;
   round.element_bits = 29;
   round.blames = 2;
+  round.confirmed = 17;
   round.accuracy = 0.5;
   round.epsilon_spent = std::numeric_limits<double>::infinity();
   AdvanceTo(lease, round, Phase::kValidating);
@@ -222,6 +223,7 @@ TEST_P(RoundStoreContract, EachStepOfARoundIsKept) {
   EXPECT_EQ(stored->threshold, 11U);
   EXPECT_EQ(stored->element_bits, 29U);
   EXPECT_EQ(stored->blames, 2U);
+  EXPECT_EQ(stored->confirmed, 17U);
   EXPECT_EQ(stored->accuracy, 0.5);
   EXPECT_TRUE(std::isinf(stored->epsilon_spent));
   EXPECT_FALSE(stored->ended);

@@ -256,6 +256,7 @@ TEST_P(AggregatedRound, OverTheWireEndsAsANewVersion) {
   EXPECT_EQ(event.round().degree(), setup_.degree());
   EXPECT_EQ(event.round().threshold(), setup_.threshold());
   EXPECT_EQ(event.round().element_bits(), setup_.element_bits());
+  EXPECT_EQ(event.round().confirmed() > 0, active());
   EXPECT_EQ(event.round().blames(), 0U);
   EXPECT_EQ(registry_.alias_version, 2U);
   EXPECT_EQ(registry_.lineage.round_id(), round_id_);

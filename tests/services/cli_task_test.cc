@@ -45,6 +45,7 @@ class MemoryTasks final : public pb::TaskService::Service {
     round->set_adversary(selection::v1::ADVERSARY_ACTIVE);
     round->set_element_bits(19);
     round->set_blames(3);
+    round->set_confirmed(4711);
     return grpc::Status::OK;
   }
   grpc::Status GetTranscript(grpc::ServerContext*, const pb::GetTranscriptRequest* request,
@@ -114,13 +115,15 @@ TEST_F(TaskCommandTest, CreateAsksForWhatTheOptionsSay) {
 }
 
 TEST_F(TaskCommandTest, RoundsShowTheirSecureAggregation) {
-  EXPECT_THAT(Task({"rounds", "task"}).out, AllOf(HasSubstr("active k=100 t=57 b=19"), HasSubstr("BLAMES")));
+  EXPECT_THAT(Task({"rounds", "task"}).out,
+              AllOf(HasSubstr("active k=100 t=57 b=19"), HasSubstr("CONFIRMED"), HasSubstr("4711"), HasSubstr("BLAMES")));
   const auto round = nlohmann::json::parse(Task({"rounds", "task", "--json"}).out)["rounds"][0];
   EXPECT_EQ(round["degree"], 100);
   EXPECT_EQ(round["threshold"], 57);
   EXPECT_EQ(round["adversary"], "ACTIVE");
   EXPECT_EQ(round["element_bits"], 19);
   EXPECT_EQ(round["blames"], 3);
+  EXPECT_EQ(round["confirmed"], 4711);
 }
 
 TEST_F(TaskCommandTest, ATranscriptIsThereWholeOrNotAtAll) {

@@ -98,9 +98,14 @@ constexpr std::string_view kBlames = R"sql(
 ALTER TABLE rounds RENAME COLUMN blamed TO blames;
 )sql";
 
+constexpr std::string_view kConfirmed = R"sql(
+ALTER TABLE rounds ADD COLUMN confirmed BIGINT NOT NULL DEFAULT 0;
+)sql";
+
 constexpr sql::Migration kMigrations[] = {{"tasks, rounds, ledger, leases", kTasksRoundsLedger},
                                           {"confirming, graphs and blames", kConfirming},
-                                          {"blames are pairs", kBlames}};
+                                          {"blames are pairs", kBlames},
+                                          {"confirmations are counted", kConfirmed}};
 
 }  // namespace
 

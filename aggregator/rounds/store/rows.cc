@@ -55,6 +55,7 @@ Round ReadRound(const sql::Row& row) {
   round.threshold = Count(row, 25);
   round.element_bits = Count(row, 26);
   round.blames = Count(row, 27);
+  round.confirmed = Count(row, 28);
   return round;
 }
 
@@ -86,7 +87,8 @@ std::vector<sql::Value> RoundValues(const Round& round) {
           round.degree,
           round.threshold,
           round.element_bits,
-          round.blames};
+          round.blames,
+          round.confirmed};
 }
 
 LedgerEntry ReadLedger(const sql::Row& row) {
