@@ -121,6 +121,7 @@ Status Journal::TakeUp() {
   if (header.synced_check != Header::Of(header.synced).synced_check || header.synced < sizeof(Header) || header.synced > end)
     return Damaged(path_, "synced records are missing");
   end_ = sizeof(Header);
+  synced_ = header.synced;
   Bytes payload;
   for (RecordHead head; end_ < end; end_ += sizeof head + head.size, link_ = head.link) {
     EF_ASSIGN_OR_RETURN(const Found found, ReadRecord(end_, end, link_, head, payload));
@@ -198,15 +199,30 @@ Status Journal::Append(std::uint8_t kind, ByteView record) {
   return OkStatus();
 }
 
-Status Journal::Sync() {
+std::uint64_t Journal::end() const {
   std::lock_guard lock(mutex_);
-  if (broken_) return Broken(path_);
-  if (::fdatasync(file_.fd()) != 0) {
-    broken_ = true;  // the kernel may have dropped what it could not write, and tells only once
-    return FileError("sync", path_, errno);
+  return end_;
+}
+
+// Whoever waits for a sync finds its records synced by the next one, which began after they were there.
+Status Journal::SyncTo(std::uint64_t bytes) {
+  std::lock_guard syncing(syncing_);
+  std::uint64_t end = 0;
+  {
+    std::lock_guard lock(mutex_);
+    if (broken_) return Broken(path_);
+    if (bytes <= synced_) return OkStatus();
+    end = end_;
   }
-  // The note itself is durable with the next Sync; an older one is true as well.
-  const Header header = Header::Of(end_);
+  const int error = ::fdatasync(file_.fd()) == 0 ? 0 : errno;
+  {
+    std::lock_guard lock(mutex_);
+    broken_ = broken_ || error != 0;  // the kernel may have dropped what it could not write, and tells only once
+    if (error != 0) return FileError("sync", path_, error);
+    synced_ = end;
+  }
+  // The note itself is durable with the next sync; an older one is true as well.
+  const Header header = Header::Of(end);
   if (::pwrite(file_.fd(), &header, sizeof header, 0) != sizeof header) return FileError("write", path_, errno);
   return OkStatus();
 }

@@ -44,8 +44,11 @@ class Journal {
   // Sync is FAILED_PRECONDITION [JOURNAL_BROKEN]; the journal can be opened anew.
   Status Append(std::uint8_t kind, ByteView record);
 
-  // The errors of FileError; then it is unknown what a lost machine would keep.
-  Status Sync();
+  // Makes the first `bytes` of the file durable: end() as it was after some Append. Calls at the same time share one system
+  // call, and records can be appended meanwhile. The errors of FileError; then it is unknown what a lost machine would keep.
+  Status SyncTo(std::uint64_t bytes);
+  Status Sync() { return SyncTo(end()); }
+  std::uint64_t end() const;
 
   // Passes all records on, in order; the bytes are valid during the call, which must not use the journal. Ends with the first
   // error of `visitor`, which is returned; DATA_LOSS [JOURNAL_DAMAGED]; the errors of FileError.
@@ -69,8 +72,10 @@ class Journal {
   const FileHandle file_;
   const Options options_;
 
-  std::mutex mutex_;  // of all below, and of the file
+  std::mutex syncing_;        // held during a sync; taken before mutex_
+  mutable std::mutex mutex_;  // of all below, and of the records in the file
   std::uint64_t end_ = 0;
+  std::uint64_t synced_ = 0;
   Link link_{};  // of the last record
   bool broken_ = false;
 };

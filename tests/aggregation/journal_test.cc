@@ -1,9 +1,13 @@
 #include "aggregator/aggregation/journal.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <latch>
 #include <thread>
 
 #include "base/crypto/crypto.h"
@@ -11,6 +15,7 @@
 #include "base/random.h"
 #include "tests/aggregation/killed_child.h"
 #include "tests/aggregation/temp_folder.h"
+#include "tests/support/faulty_disk.h"
 
 namespace edgefleet::aggregation {
 namespace {
@@ -231,6 +236,104 @@ TEST_F(JournalTest, ManyThreadsAppendAtOnce) {
   std::array<std::size_t, 4> next{};
   for (const auto& [kind, bytes] : All()) EXPECT_EQ(bytes.size(), next.at(kind)++);
   EXPECT_EQ(next, (std::array<std::size_t, 4>{50, 50, 50, 50}));
+}
+
+// --- the disk ---
+
+using Call = edgefleet::testing::FaultyDisk::Call;
+
+// All have appended before the first of them syncs: its sync is theirs too, and none goes on before it has returned.
+TEST_F(JournalTest, SyncsAtTheSameTimeAreOne) {
+  constexpr int kThreads = 16;
+  ASSERT_TRUE(Open().ok());
+  std::latch appended(kThreads), began(1), allowed(1);
+  std::atomic<int> syncs = 0, durable = 0;
+  edgefleet::testing::FaultyDisk disk;
+  disk.WatchSyncs("/journal", [&] {
+    if (++syncs == 1) began.count_down();
+    allowed.wait();
+  });
+  std::vector<std::thread> threads;
+  for (std::uint8_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      EXPECT_TRUE(journal_->Append(thread, Bytes(10)).ok());
+      const std::uint64_t end = journal_->end();
+      appended.arrive_and_wait();
+      EXPECT_TRUE(journal_->SyncTo(end).ok());
+      ++durable;
+    });
+  }
+  began.wait();
+  EXPECT_EQ(durable, 0);
+  allowed.count_down();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(durable, kThreads);
+  EXPECT_EQ(syncs, 1);
+  ASSERT_TRUE(journal_->Sync().ok());
+  EXPECT_EQ(syncs, 1) << "there was nothing new";
+}
+
+TEST_F(JournalTest, WhatIsAppendedDuringASyncNeedsAnother) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(journal_->Append(1, Bytes(10)).ok());
+  int syncs = 0;
+  edgefleet::testing::FaultyDisk disk;
+  disk.WatchSyncs("/journal", [&] {
+    if (++syncs > 1) return;
+    EXPECT_TRUE(journal_->Append(2, Bytes(10)).ok());
+  });
+  const std::uint64_t first = journal_->end();
+  ASSERT_TRUE(journal_->SyncTo(first).ok());
+  ASSERT_TRUE(journal_->SyncTo(first).ok());
+  EXPECT_EQ(syncs, 1);
+  ASSERT_TRUE(journal_->Sync().ok());
+  EXPECT_EQ(syncs, 2);
+}
+
+TEST_F(JournalTest, AFailedSyncIsForGood) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(journal_->Append(1, Bytes(10)).ok());
+  edgefleet::testing::FaultyDisk disk;
+  disk.Break(Call::kSync, "/journal", EIO);
+  EXPECT_EQ(journal_->Sync().reason(), "FILE_IO");
+  disk.Mend();
+  EXPECT_EQ(journal_->Sync().reason(), "JOURNAL_BROKEN");
+  EXPECT_EQ(journal_->Append(1, Bytes(10)).reason(), "JOURNAL_BROKEN");
+}
+
+TEST_F(JournalTest, AFailedWriteIsTakenBack) {
+  ASSERT_TRUE(Open().ok());
+  Append(0, 3);
+  const Bytes before = Content();
+  edgefleet::testing::FaultyDisk disk;
+  disk.Break(Call::kWrite, "/journal", ENOSPC);
+  EXPECT_EQ(journal_->Append(1, Bytes(10)).reason(), "DISK_FULL");
+  disk.Break(Call::kWrite, "/journal", EIO);
+  EXPECT_EQ(journal_->Append(1, Bytes(10)).reason(), "FILE_IO");
+  disk.Mend();
+  EXPECT_EQ(Content(), before);
+  Append(3, 5);
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(All(), FirstRecords(5));
+}
+
+// A real short write: the system lets the file grow into the middle of a record.
+TEST_F(JournalTest, HalfARecordIsTakenBack) {
+  ASSERT_TRUE(Open().ok());
+  Append(0, 3);
+  const Bytes before = Content();
+  rlimit former{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &former), 0);
+  ::signal(SIGXFSZ, SIG_IGN);
+  const rlimit tight{before.size() + 40, former.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
+  const Status refused = journal_->Append(1, Bytes(100));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &former), 0);
+  EXPECT_EQ(refused.reason(), "DISK_FULL");
+  EXPECT_EQ(Content(), before);
+  Append(3, 5);
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(All(), FirstRecords(5));
 }
 
 TEST_F(JournalTest, AKilledProcessLosesNoAcknowledgedRecord) {
