@@ -190,7 +190,9 @@ Status Complete(Entry& entry) {
                     "the update does not have the announced SHA-256; it is dropped, send it again from offset 0");
   }
   if (Status status = RenameDurably(entry.File(State::kPart), entry.File(State::kDone)); !status.ok()) {
-    --entry.received;  // the last byte is asked for again, and completes it then
+    // After a failed sync nobody knows what is on the disk, and a later sync that succeeds does not tell.
+    ::unlink(entry.File(State::kDone).c_str());
+    entry.received = 0;
     return status;
   }
   entry.state = State::kDone;
@@ -286,6 +288,7 @@ Result<UploadProgress> UpdateSpool::Append(const UploadKey& key, std::uint64_t o
   if (entry == nullptr) return UnknownUpload();
   std::lock_guard lock(entry->mutex);
   EF_RETURN_IF_ERROR(CheckChunk(*entry, offset, chunk));
+  if (offset == 0) EF_RETURN_IF_ERROR(CreateEmpty(entry->File(State::kPart)));  // whatever a failure has left
   if (!entry->hash) {
     crypto::Sha256Stream hash;
     EF_RETURN_IF_ERROR(HashPrefix(entry->File(State::kPart), entry->received, hash));

@@ -54,9 +54,10 @@ class UpdateSpool {
   Result<UploadProgress> Progress(const UploadKey& key) const;
 
   // Writes the next chunk; `offset` must be what has been received, else OUT_OF_RANGE [BAD_OFFSET] (ask Progress and go on from
-  // there). The last chunk verifies: DATA_LOSS [CHECKSUM_MISMATCH] empties the upload, which then starts anew from offset 0.
+  // there). The last chunk verifies: DATA_LOSS [CHECKSUM_MISMATCH] empties the upload, which then starts anew from offset 0;
+  // so does one whose last sync or renaming fails.
   // INVALID_ARGUMENT [BAD_UPDATE] (empty chunk, or beyond the declared size); NOT_FOUND [UPLOAD_UNKNOWN]; ALREADY_EXISTS
-  // [ALREADY_SUBMITTED] after completion; RESOURCE_EXHAUSTED [DISK_FULL].
+  // [ALREADY_SUBMITTED] after completion; the errors of FileError.
   Result<UploadProgress> Append(const UploadKey& key, std::uint64_t offset, ByteView chunk);
 
   // The file of a complete upload; FAILED_PRECONDITION [UPLOAD_INCOMPLETE], [UPLOAD_USED] after Discard; NOT_FOUND

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "tests/aggregation/temp_folder.h"
+#include "tests/support/faulty_disk.h"
 
 namespace edgefleet::aggregation {
 namespace {
@@ -269,6 +270,41 @@ TEST_F(UpdateSpoolTest, ForeignFilesAreLeftAlone) {
   Reopen();
   EXPECT_EQ(spool_->bytes_reserved(), 0U);
   EXPECT_TRUE(fs::exists(folder_.path() / "spool" / "x" / "notes.txt"));
+}
+
+// A sync that succeeds after one that failed proves nothing: the bytes are asked for again.
+TEST_F(UpdateSpoolTest, AnUploadThatCouldNotBeSyncedStartsAnew) {
+  using edgefleet::testing::FaultyDisk;
+  const Bytes content = RandomBytes(1000, 20);
+  ASSERT_TRUE(BeginFor(kKey, content).has_value());
+  const std::string round_folder = "/" + spool_->RoundFolder(kKey.round_id).filename().string();
+  FaultyDisk disk;
+  for (const std::string& place : {std::string(".part"), round_folder}) {
+    ASSERT_TRUE(spool_->Append(kKey, 0, ByteView(content).first(600)).has_value());
+    disk.Break(FaultyDisk::Call::kSync, place, EIO);
+    EXPECT_EQ(Reason(spool_->Append(kKey, 600, ByteView(content).subspan(600))), "FILE_IO") << place;
+    EXPECT_EQ(disk.faults(), 1U);
+    disk.Mend();
+    EXPECT_EQ(spool_->Progress(kKey)->received, 0U);
+    EXPECT_FALSE(spool_->CompleteFile(kKey).has_value());
+  }
+  ASSERT_TRUE(spool_->Append(kKey, 0, content)->complete);
+  EXPECT_EQ(ReadFile(spool_->CompleteFile(kKey).value(), 2000).value(), content);
+  Reopen();
+  EXPECT_TRUE(spool_->Progress(kKey)->complete);
+}
+
+TEST_F(UpdateSpoolTest, AChunkThatDoesNotFitOnTheDiskIsSentAgain) {
+  using edgefleet::testing::FaultyDisk;
+  const Bytes content = RandomBytes(1000, 21);
+  ASSERT_TRUE(BeginFor(kKey, content).has_value());
+  ASSERT_TRUE(spool_->Append(kKey, 0, ByteView(content).first(600)).has_value());
+  FaultyDisk disk;
+  disk.Break(FaultyDisk::Call::kWrite, ".part", ENOSPC);
+  EXPECT_EQ(Reason(spool_->Append(kKey, 600, ByteView(content).subspan(600))), "DISK_FULL");
+  disk.Mend();
+  EXPECT_EQ(spool_->Progress(kKey)->received, 600U);
+  EXPECT_TRUE(spool_->Append(kKey, 600, ByteView(content).subspan(600))->complete);
 }
 
 TEST_F(UpdateSpoolTest, ManyDevicesUploadAtOnceWhileARoundIsRemoved) {
