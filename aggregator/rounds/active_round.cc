@@ -150,7 +150,7 @@ void ActiveRound::OnSelected(const Selection& selection) {
     const bool theirs = state.error().reason() == "BAD_SELECTION";
     return Fail(theirs ? failure::kSelectorRejected : failure::kAggregationFailed, state.error().ToString());
   }
-  memory_.journal->Remember(assigned);
+  std::ignore = Recorded(memory_.journal->Remember(assigned));
   memory_.state = std::make_unique<RoundState>(std::move(*state));
   memory_.state->Fill(record_);
   ports_.logger.Info("round selected", {{"round_id", round_id_}, {"devices", record_.assigned}});
@@ -159,13 +159,14 @@ void ActiveRound::OnSelected(const Selection& selection) {
 
 // --- from phase to phase ---
 
-// The journal knows first: from here on the phase takes no more messages, in this process and in the next.
+// The journal knows first: from here on the phase takes no more messages, in this process and in the next. What a full disk
+// keeps out of it is there before the store hears of the phase's end (Store).
 void ActiveRound::ClosePhase(PhaseClosed closed, const char* failure) {
   Status applied = memory_.state->Apply(closed);
   if (!applied.ok()) return Fail(failure, applied.ToString());
-  memory_.journal->Remember(closed);
   memory_.state->Fill(record_);
-  StartMove(closed.event);
+  std::ignore = Recorded(memory_.journal->Remember(closed));
+  if (!failing_) StartMove(closed.event);
 }
 
 void ActiveRound::StartMove(Event event) {
@@ -190,7 +191,7 @@ void ActiveRound::TryMove(const std::shared_ptr<Move>& move, Millis backoff) {
 
 // On `work`: all that must be durable before the round is in its next phase, then the phase itself.
 Status ActiveRound::Store(Move& move, const std::vector<std::string>& uploaders) {
-  if (move.event != Event::kFailure) memory_.journal->Sync();
+  if (!IsFinal(move.target.phase)) EF_RETURN_IF_ERROR(memory_.journal->Sync());
   if (move.event == Event::kKeysShared && !move.sum) {
     EF_ASSIGN_OR_RETURN(move.sum, OpenSum(ports_, memory_.started.config, uploaders));
   }
@@ -231,7 +232,8 @@ void ActiveRound::OnStored(const std::shared_ptr<Move>& move, const Status& stor
   // A failure that cannot be stored, and a commit that the registry holds, are left to the task's next owner.
   if (stored.reason() == "LEASE_LOST" || IsFinal(move->target.phase)) return Close(/*abandoned=*/true);
   moving_ = false;
-  Fail(failure::kStoreUnavailable, stored.ToString());
+  const bool journal = stored.reason() == failure::kJournalLost;
+  Fail(journal ? failure::kJournalLost : failure::kStoreUnavailable, stored.ToString());
 }
 
 void ActiveRound::OnMoved(const Move& move) {

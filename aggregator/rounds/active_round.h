@@ -80,7 +80,8 @@ class Upload;
 
 // Errors of all device operations: PERMISSION_DENIED [NOT_ASSIGNED]; FAILED_PRECONDITION [ROUND_CLOSED] (the round has ended,
 // or goes on without this device), [WRONG_PHASE]; ALREADY_EXISTS [ALREADY_SUBMITTED]; UNAVAILABLE with retry-after
-// [SELECTION_PENDING, ROUND_BUSY, ROUND_NOT_HERE]; RESOURCE_EXHAUSTED [OVERLOADED].
+// [SELECTION_PENDING, ROUND_BUSY, ROUND_NOT_HERE]; RESOURCE_EXHAUSTED [OVERLOADED]; [DISK_FULL] with retry-after, when the
+// message could not be kept: send it again.
 class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
  public:
   // `memory`: from BeginRound, or from RecallRound for a round that goes on.
@@ -180,6 +181,8 @@ class ActiveRound final : public std::enable_shared_from_this<ActiveRound> {
   Status CheckPhase(const Member& member, Phase expected) const;
   Result<PhaseUpdate> UpdateFor(const Member& member) const;
   Status AddPayload(const Member& member, PhaseUpdate& update) const;
+  // What to answer when the journal has said this; a lost journal ends the round.
+  Status Recorded(Status written);
   void DropWaiter(const std::string& device_id);
 
   // --- active_round_uploads.cc

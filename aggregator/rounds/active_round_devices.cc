@@ -65,6 +65,12 @@ Status ActiveRound::AddPayload(const Member& member, PhaseUpdate& update) const 
 
 // --- messages ---
 
+Status ActiveRound::Recorded(Status written) {
+  if (written.reason() != failure::kJournalLost) return written;
+  Fail(failure::kJournalLost, written.ToString());
+  return Busy();
+}
+
 // A message that is new is in the journal before its device is answered.
 template <typename Record>
 void ActiveRound::Receive(Participant who, Record record, Phase expected, Answer<Phase> answer) {
@@ -73,10 +79,13 @@ void ActiveRound::Receive(Participant who, Record record, Phase expected, Answer
                     auto apply = [&]() -> Result<Phase> {
                       EF_ASSIGN_OR_RETURN(Member * member, Admit(who));
                       EF_ASSIGN_OR_RETURN(const bool repeated, memory_.state->Repeats(*member, record));
-                      if (repeated) return record_.phase;
+                      if (repeated) {
+                        if (!IsFinal(record_.phase)) EF_RETURN_IF_ERROR(Recorded(memory_.journal->CatchUp()));
+                        return record_.phase;
+                      }
                       EF_RETURN_IF_ERROR(CheckPhase(*member, expected));
                       EF_RETURN_IF_ERROR(memory_.state->Apply(record));
-                      memory_.journal->Remember(record);
+                      EF_RETURN_IF_ERROR(Recorded(memory_.journal->Remember(record)));
                       return record_.phase;
                     };
                     reply(apply());
@@ -110,7 +119,7 @@ void ActiveRound::Leave(Participant who, std::string reason, Answer<Phase> answe
     if (!member) return reply(MakeError(std::move(member).error()));
     if (!(*member)->left && !IsFinal(record_.phase)) {
       (*member)->left = true;
-      memory_.journal->Remember(DeviceLeft{who.device_id});
+      std::ignore = Recorded(memory_.journal->Remember(DeviceLeft{who.device_id}));  // forgotten, it is waited for
       ports_.logger.Debug("device left", {{"round_id", round_id_}, {"device_id", who.device_id}, {"reason", reason}});
       DropWaiter(who.device_id);
     }

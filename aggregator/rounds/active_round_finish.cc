@@ -86,7 +86,7 @@ void ActiveRound::ApplyToBase(std::shared_ptr<const Aggregate> aggregate) {
         EF_ASSIGN_OR_RETURN(auto parameters, ports_.models.GetParameters(spec().model, plan_.base));
         EF_RETURN_IF_ERROR(ApplyAverage(parameters, aggregate->average, spec().server_learning_rate));
         EF_RETURN_IF_ERROR(WriteFileAtomic(CandidateFile(ports_.candidates, round_id_), std::as_bytes(std::span(parameters))));
-        memory_.journal->Remember(averaged);
+        std::ignore = memory_.journal->Remember(averaged);  // what fails here fails the move to VALIDATING too
         return std::make_shared<const std::vector<float>>(std::move(parameters));
       },
       deadline_,
@@ -176,7 +176,10 @@ void ActiveRound::AskRegistryToCommit() {
 void ActiveRound::CleanUp() {
   Work([self = shared_from_this(), abandoned = abandoned_, sum = std::exchange(memory_.sum, nullptr)] {
     if (sum) sum->Close();
-    if (abandoned) return self->memory_.journal->Sync();
+    if (abandoned) {
+      std::ignore = self->memory_.journal->Sync();
+      return;
+    }
     Status removed = ForgetRound(self->ports_, self->round_id_);
     if (removed.ok()) removed = TrimTranscripts(self->ports_);
     if (removed.ok()) return;

@@ -41,13 +41,12 @@ void ActiveRound::GetUpload(Participant who, Answer<UploadProgress> answer) {
 
 Status ActiveRound::TakeProof(const std::string& device_id, const Member& member, const secagg::UploadProof& proof) {
   if (member.proof || member.uploaded) {
-    if (member.proof.value_or(secagg::UploadProof()) == proof) return OkStatus();
+    if (member.proof.value_or(secagg::UploadProof()) == proof) return Recorded(memory_.journal->CatchUp());
     return AlreadyExists("ALREADY_SUBMITTED", "this device has sent another proof with its update in this round");
   }
   const DeviceUploaded record{device_id, proof};
   EF_RETURN_IF_ERROR(memory_.state->Apply(record));
-  if (active()) memory_.journal->Remember(record);
-  return OkStatus();
+  return active() ? Recorded(memory_.journal->Remember(record)) : OkStatus();
 }
 
 void ActiveRound::BeginUpload(Participant who, UploadHeader header, Answer<std::shared_ptr<Upload>> answer) {
@@ -83,9 +82,10 @@ void ActiveRound::CountUpload(const std::string& device_id, Counted done) {
   const auto [waiting, first] = counting_.try_emplace(device_id);
   waiting->second.push_back(std::move(done));
   if (!first) return;
-  Submit(*adding_, [self = shared_from_this(), sum = memory_.sum, journal = active() ? memory_.journal : nullptr, device_id] {
-    if (journal) journal->Sync();
-    const Status added = sum->Add(device_id);
+  const std::uint64_t mark = active() ? memory_.journal->Mark() : 0;
+  Submit(*adding_, [self = shared_from_this(), sum = memory_.sum, mark, device_id] {
+    Status added = self->memory_.journal->Sync(mark);
+    if (added.ok()) added = sum->Add(device_id);
     self->Post([self, device_id, added] { self->OnCounted(device_id, added); });
   });
 }
@@ -93,6 +93,7 @@ void ActiveRound::CountUpload(const std::string& device_id, Counted done) {
 void ActiveRound::OnCounted(const std::string& device_id, Status added) {
   const auto waiting = counting_.extract(device_id);
   Member& member = memory_.state->members().at(device_id);
+  added = Recorded(std::move(added));
   if (added.reason() == "ALREADY_COUNTED") added = OkStatus();
   if (added.reason() == "SUM_FINISHED") {
     added = CheckPhase(member, Phase::kCollecting);
@@ -101,7 +102,7 @@ void ActiveRound::OnCounted(const std::string& device_id, Status added) {
     Fail(failure::kAggregationFailed, added.ToString());
   } else if (added.reason() == "BAD_UPDATE") {  // it cannot send another
     member.malformed = member.left = true;
-    memory_.journal->Remember(DeviceLeft{device_id});
+    std::ignore = Recorded(memory_.journal->Remember(DeviceLeft{device_id}));
   }
   if (added.ok() && !member.uploaded) {
     const bool open = !failing_ && memory_.state->server();

@@ -101,7 +101,7 @@ Status RecallSum(const RoundPorts& ports, RoundMemory& memory) {
 Result<RoundMemory> BeginRound(const RoundPorts& ports, const RoundPlan& plan) {
   RoundMemory memory{.started = StartOf(ports, plan)};
   EF_ASSIGN_OR_RETURN(memory.journal, RoundJournal::Create(ports.rounds, plan.record.round_id, ports.logger));
-  memory.journal->Remember(memory.started);
+  EF_RETURN_IF_ERROR(memory.journal->Remember(memory.started));
   return memory;
 }
 
@@ -129,8 +129,8 @@ Result<RoundMemory> RecallRound(const RoundPorts& ports, const RoundPlan& plan) 
   if (memory.state && memory.state->phase() >= Phase::kCollecting && !memory.candidate) {
     EF_RETURN_IF_ERROR(RecallSum(ports, memory));
   }
-  memory.journal->Remember(RoundResumed());
-  memory.journal->Sync();
+  EF_RETURN_IF_ERROR(memory.journal->Remember(RoundResumed()));
+  EF_RETURN_IF_ERROR(memory.journal->Sync());
   return memory;
 }
 

@@ -30,11 +30,11 @@ struct RoundMemory {
   UpdatesAveraged averaged;                             // with the candidate
 };
 
-// Of a round that begins. The errors of RoundJournal::Create.
+// Of a round that begins. The errors of RoundJournal.
 Result<RoundMemory> BeginRound(const RoundPorts& ports, const RoundPlan& plan);
 // Of a round that another process left in the phase of plan.record; synced. NOT_FOUND [NO_JOURNAL]; FAILED_PRECONDITION
-// [RESUMED_TOO_OFTEN]; DATA_LOSS [ROUND_DAMAGED] when journal, store, sum and candidate do not fit; those of Journal::Open,
-// DecodeRecord, RoundState and RunningSum::Open.
+// [RESUMED_TOO_OFTEN]; DATA_LOSS [ROUND_DAMAGED] when journal, store, sum and candidate do not fit; those of RoundJournal,
+// Journal::Open, DecodeRecord, RoundState and RunningSum::Open.
 Result<RoundMemory> RecallRound(const RoundPorts& ports, const RoundPlan& plan);
 // Removes all that is on disk; what is left after an error is removed by a later call.
 Status ForgetRound(const RoundPorts& ports, const std::string& round_id);

@@ -48,6 +48,7 @@ inline constexpr char kVersionRefused[] = "VERSION_REFUSED";            // the r
 inline constexpr char kRegistryUnavailable[] = "REGISTRY_UNAVAILABLE";  // not reachable up to the phase's deadline
 inline constexpr char kSelectorUnavailable[] = "SELECTOR_UNAVAILABLE";
 inline constexpr char kStoreUnavailable[] = "STORE_UNAVAILABLE";
+inline constexpr char kJournalLost[] = "JOURNAL_LOST";            // a write to it failed, and not for want of space
 inline constexpr char kRegistryRejected[] = "REGISTRY_REJECTED";  // it answered with an error that no retry mends
 inline constexpr char kSelectorRejected[] = "SELECTOR_REJECTED";
 inline constexpr char kTaskCancelled[] = "TASK_CANCELLED";
