@@ -1,5 +1,5 @@
-// The disk fails under a round: no device is answered before its message is kept, a round that cannot be kept ends, nothing of it
-// stays, and once the disk works the next round, or this one, commits.
+// The disk fails under a round: no device is answered before its message is kept, a round that cannot be kept ends, nothing of
+// it stays, and once the disk works the next round, or this one, commits.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -93,7 +93,8 @@ TEST_P(CutTest, AJournalCutOffAnywhereGoesOnOrEndsTheRound) {
     snapshot.Restore();
     fs::resize_file(world.JournalOf(first), cut);
     world.StartProcess();
-    ASSERT_TRUE(world.Until([&] { return IsFinal(world.GetRound(first).phase) || world.coordinator->FindRound(first); })) << cut;
+    ASSERT_TRUE(world.Until([&] { return IsFinal(world.GetRound(first).phase) || world.coordinator->FindRound(first); }))
+        << cut;
     const Round round = world.GetRound(first);
     if (round.phase == Phase::kFailed) {
       EXPECT_EQ(round.failure_reason, failure::kAggregatorRestarted);
@@ -155,24 +156,24 @@ TEST_P(SumLossTest, ASumThatDoesNotHoldTheSurvivorsEndsTheRound) {
   EXPECT_EQ(Cohort(world, MakeRoundId(task, 2)).Play({}).phase, Phase::kCommitted);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Losses, SumLossTest,
-    ::testing::Values(Loss{"Old",
-                           [](World& world, const std::string& round_id, const Bytes& old_sum) {
-                             ASSERT_TRUE(WriteFileAtomic(SumOf(world, round_id), old_sum).ok());
-                           }},
-                      Loss{"Gone", [](World& world, const std::string& round_id,
-                                      const Bytes&) { ASSERT_TRUE(fs::remove(SumOf(world, round_id))); }},
-                      Loss{"CutOff",
-                           [](World& world, const std::string& round_id, const Bytes&) {
-                             fs::resize_file(SumOf(world, round_id), fs::file_size(SumOf(world, round_id)) - 1);
-                           }},
-                      Loss{"Everything",
-                           [](World& world, const std::string& round_id, const Bytes&) {
-                             fs::remove_all(world.JournalOf(round_id).parent_path());
-                             fs::remove_all(SumOf(world, round_id).parent_path());
-                           }}),
-    [](const auto& param_info) { return std::string(param_info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Losses, SumLossTest,
+                         ::testing::Values(Loss{"Old",
+                                                [](World& world, const std::string& round_id, const Bytes& old_sum) {
+                                                  ASSERT_TRUE(WriteFileAtomic(SumOf(world, round_id), old_sum).ok());
+                                                }},
+                                           Loss{"Gone", [](World& world, const std::string& round_id,
+                                                           const Bytes&) { ASSERT_TRUE(fs::remove(SumOf(world, round_id))); }},
+                                           Loss{"CutOff",
+                                                [](World& world, const std::string& round_id, const Bytes&) {
+                                                  fs::resize_file(SumOf(world, round_id),
+                                                                  fs::file_size(SumOf(world, round_id)) - 1);
+                                                }},
+                                           Loss{"Everything",
+                                                [](World& world, const std::string& round_id, const Bytes&) {
+                                                  fs::remove_all(world.JournalOf(round_id).parent_path());
+                                                  fs::remove_all(SumOf(world, round_id).parent_path());
+                                                }}),
+                         [](const auto& param_info) { return std::string(param_info.param.name); });
 
 }  // namespace
 }  // namespace edgefleet::rounds

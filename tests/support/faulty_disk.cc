@@ -68,8 +68,8 @@ std::uint64_t FaultyDisk::faults() const { return failed; }
 
 }  // namespace edgefleet::testing
 
-using edgefleet::testing::FaultyDisk;
 using edgefleet::testing::Fails;
+using edgefleet::testing::FaultyDisk;
 
 // The program's own definitions win over the C library's.
 extern "C" {
