@@ -132,6 +132,7 @@ class DeviceKilledInsideARound(EndToEnd):
         rounds = self.rounds(self.task_id)
         self.assertEqual([(r["phase"], r["uploaded"], r["dropouts_recovered"]) for r in rounds],
                          [("COMMITTED", 6, 1), ("COMMITTED", 6, 1), ("COMMITTED", 7, 0)])
+        self.assertEqual((rounds[0]["confirmed"], rounds[0]["unmasked"]), (6, 5))
         self.assertEqual(self.steps_of(VICTIM, unmasking), ["shared", "uploads", "confirmations"])
         self.assertEqual(self.steps_of(VICTIM, collecting), ["shared"])
         self.assertEqual(self.steps_of(VICTIM, rounds[2]["round_id"])[:2], ["shared", "uploads"])
@@ -154,8 +155,7 @@ class DeviceKilledInsideARound(EndToEnd):
         self.signal(HELD, signal.SIGSTOP)
         self.assertEqual(self.agents[SLOW].stop(), 0)
         confirmations = len(AGENTS) - 1 - len(HELD)
-        taken = '"RoundService/Confirm","code":"OK"'
-        self.eventually(lambda: len(self.told(self.cluster.processes["all"], taken)) == confirmations, "confirmations")
+        self.await_round(1, lambda r: r["confirmed"] == confirmations, "all confirmations but those of the held")
         self.assertIsNotNone(self.said(VICTIM, r["round_id"], SURVIVORS))
         self.signal([VICTIM], signal.SIGSTOP)
         self.signal(HELD, signal.SIGCONT)
