@@ -1,6 +1,7 @@
 // AGGREGATING and VALIDATING: from the survivors' masked updates to a version in the registry.
+#include <algorithm>
 #include <cmath>
-#include <ranges>
+#include <span>
 
 #include "aggregator/rounds/active_round.h"
 #include "aggregator/rounds/active_round_plumbing.h"
@@ -67,7 +68,7 @@ std::uint32_t ActiveRound::LogBlames() const {
   std::map<std::uint32_t, std::string> devices;
   for (const auto& [device_id, member] : memory_.state->members().all()) devices.emplace(member.index, device_id);
   const std::vector<secagg::Blame>& blames = memory_.state->server()->blames();
-  for (const secagg::Blame& blame : blames | std::views::take(kBlamesLoggedMax)) {
+  for (const secagg::Blame& blame : std::span(blames).first(std::min(blames.size(), kBlamesLoggedMax))) {
     ports_.logger.Warn("message did not fit what was committed to", {{"round_id", round_id_},
                                                                      {"kind", BlameName(blame.kind)},
                                                                      {"owner", std::to_string(blame.owner)},
