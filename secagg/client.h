@@ -4,7 +4,7 @@
 //   KeyAdvert advert = client.AdvertiseKeys();
 //   SharedKeys shared = client.ShareKeys(setup);
 //   UploadProof proof = client.Mask(inbox, words);   // words are now safe to upload, with the proof
-//   Confirmation confirmation = client.Confirm(survivors);   // active variant only
+//   Confirmation confirmation = client.Confirm(survivors);   // active variant, members of the committee only
 //   UnmaskAnswer answer = client.Unmask(request);
 //
 // No I/O but the guard's, no clock. Not thread-safe. Secrets live only in this object and are wiped with it; a device that
@@ -62,8 +62,9 @@ class Client {
   // Checks the setup, splits both secrets among the neighbours and seals the shares. INVALID_ARGUMENT [BAD_SETUP] (out of
   // range, not this device's round or keys, a roster digest without this device's keys), [BAD_ROSTER] (a neighbour's keys are
   // malformed, repeated, of low order or not the device's own; wrong number), [BAD_SIGNATURE] (an advert is not signed by an
-  // enrolled identity, or an identity appears twice); FAILED_PRECONDITION [POLICY_REFUSES] (roster or sum too small),
-  // [UNSAFE_PARAMETERS] (CheckPrivacy with the policy's corrupt fraction and all the dropouts that survivors_min allows).
+  // enrolled identity, an identity of the committee is not enrolled, or one appears twice); FAILED_PRECONDITION
+  // [POLICY_REFUSES] (roster or sum too small), [UNSAFE_PARAMETERS] (CheckPrivacy with the policy's corrupt fraction and all
+  // the dropouts that survivors_min allows).
   Result<SharedKeys> ShareKeys(const RoundSetup& setup);
 
   // Opens what the neighbours sent and masks `update` (vector_length words below 2^element_bits) in place with this device's
@@ -71,20 +72,20 @@ class Client {
   // are left out and complained about in the answer. The proof says whom the update is masked for; it goes with the upload, and
   // without it no neighbour reveals a share of this device's seed. INVALID_ARGUMENT [BAD_INBOX] (sizes; sharers without this
   // device, fewer than survivors_min, or not those among the neighbours that senders names), [BAD_UPDATE] (length or range);
-  // FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than t neighbours have shared or fewer than t shares opened,
-  // [DISCONNECTED] (active: CheckConnected of the sharers). On an error `update` is untouched.
+  // FAILED_PRECONDITION [BELOW_THRESHOLD] when fewer than t neighbours have shared or fewer than t shares opened. On an error
+  // `update` is untouched.
   Result<UploadProof> Mask(const Inbox& inbox, std::span<std::uint32_t> update);
 
-  // Active variant: signs sharers and survivors, once; the same again gives the same signature. INVALID_ARGUMENT
-  // [BAD_SURVIVORS] (bitmap's size, one that is no sharer); FAILED_PRECONDITION [NOT_A_SURVIVOR] (this device is not among
-  // them), [TOO_FEW_SURVIVORS] (fewer than survivors_min, or fewer than t among the neighbours), [DISCONNECTED]
-  // (CheckConnected), [ALREADY_SAID] (other survivors before).
+  // Active variant: a member of the committee signs sharers and survivors, once; the same again gives the same signature.
+  // INVALID_ARGUMENT [BAD_SURVIVORS] (bitmap's size, one that is no sharer); FAILED_PRECONDITION [NOT_IN_COMMITTEE],
+  // [NOT_A_SURVIVOR] (this device is not among them), [TOO_FEW_SURVIVORS] (fewer than survivors_min, or fewer than t among the
+  // neighbours), [DISCONNECTED] (CheckConnected), [ALREADY_SAID] (other survivors before).
   Result<Confirmation> Confirm(ByteView survivors);
 
   // One share for every neighbour whose shares it holds: of the self-mask seed for survivors, of the mask key for the others,
-  // never both. The same survivors again give the same answer. Errors of Confirm; in the active variant also
-  // FAILED_PRECONDITION [UNCONFIRMED] with fewer than t valid signatures of neighbours, or unless each surviving neighbour has
-  // masked for the same sharers as this device, and [ALREADY_SAID] for survivors that it did not confirm.
+  // never both. The same survivors again give the same answer. Errors of Confirm but NOT_IN_COMMITTEE; in the active variant
+  // also FAILED_PRECONDITION [UNCONFIRMED] with fewer than t valid signatures of the committee, or unless each surviving
+  // neighbour has masked for the same sharers as this device.
   Result<UnmaskAnswer> Unmask(const UnmaskRequest& request);
 
   // "start", "advertised", "shared", "masked", "confirmed", "answered".

@@ -24,8 +24,8 @@ Status CheckFields(const RoundSetup& setup, const ClientOptions& options) {
   }
   if (setup.index < 1 || setup.index > setup.members) return BadSetup("this device's index lies outside of the roster");
   if (setup.neighbours.size() != setup.graph.degree) return BadRoster("the setup does not hold one advert for each neighbour");
-  const std::size_t identities = options.adversary == Adversary::kActive ? setup.members * kKeySize : 0;
-  if (setup.identities.size() != identities) return BadRoster("the setup does not hold one identity for each member");
+  const std::size_t fingerprints = options.adversary == Adversary::kActive ? setup.members * kFingerprintSize : 0;
+  if (setup.fingerprints.size() != fingerprints) return BadRoster("the setup does not hold one fingerprint for each member");
   return OkStatus();
 }
 
@@ -53,33 +53,70 @@ Status CheckDistinctKeys(const RoundSetup& setup, const KeyAdvert& own) {
   return OkStatus();
 }
 
-ByteView IdentityAt(const RoundSetup& setup, std::uint32_t index) {
-  return std::span(setup.identities).subspan((index - 1) * kKeySize, kKeySize);
+bool HasFingerprint(const RoundSetup& setup, std::uint32_t index, ByteView identity_key) {
+  return std::ranges::equal(std::span(setup.fingerprints).subspan((index - 1) * kFingerprintSize, kFingerprintSize),
+                            FingerprintOf(identity_key));
 }
 
-crypto::Ed25519PublicKey ToPublicKey(ByteView bytes) {
+// No identity twice in the whole roster.
+Status CheckFingerprints(const RoundSetup& setup) {
+  std::set<Bytes> seen;
+  for (ByteView left = setup.fingerprints; !left.empty(); left = left.subspan(kFingerprintSize)) {
+    if (seen.insert(ToBytes(left.first(kFingerprintSize))).second) continue;
+    return InvalidArgument("BAD_SIGNATURE", "an identity appears twice in the roster; leave the round");
+  }
+  return OkStatus();
+}
+
+crypto::Ed25519PublicKey ToPublicKey(const Bytes& bytes) {
   crypto::Ed25519PublicKey key;
   std::ranges::copy(bytes, key.begin());
   return key;
 }
 
-// No identity twice in the whole roster, this device's at its place, and each neighbour's keys signed by its enrolled identity.
-Status CheckIdentities(const RoundSetup& setup, const ClientOptions& options, const std::vector<std::uint32_t>& neighbours,
-                       const KeyAdvert& own) {
-  if (!std::ranges::equal(IdentityAt(setup, setup.index), own.identity_key)) {
+// This device at its place, each neighbour at its own, with keys signed by its enrolled identity.
+Status CheckNeighbours(const RoundSetup& setup, const ClientOptions& options, const KeyAdvert& own, Neighbourhood& hood) {
+  if (!HasFingerprint(setup, setup.index, own.identity_key)) {
     return BadRoster("this device's identity does not stand at its index");
   }
-  std::set<crypto::Ed25519PublicKey> identities;
-  for (std::uint32_t index = 1; index <= setup.members; ++index) {
-    if (identities.insert(ToPublicKey(IdentityAt(setup, index))).second) continue;
-    return InvalidArgument("BAD_SIGNATURE", "an identity appears twice in the roster; leave the round");
-  }
-  for (std::size_t place = 0; place < neighbours.size(); ++place) {
-    KeyAdvert advert = setup.neighbours[place];
-    advert.identity_key = ToBytes(IdentityAt(setup, neighbours[place]));
+  for (std::size_t place = 0; place < hood.neighbours.size(); ++place) {
+    const KeyAdvert& advert = setup.neighbours[place];
+    if (!HasFingerprint(setup, hood.neighbours[place], advert.identity_key)) {
+      return BadRoster("a neighbour's identity is not the one at its index");
+    }
     EF_RETURN_IF_ERROR(CheckAdvertSignature(setup.config.round_id, advert, options.policy.authorities));
+    hood.identities.push_back(ToPublicKey(advert.identity_key));
   }
   return OkStatus();
+}
+
+// The identity of a member of the committee that is neither this device nor a neighbour.
+Result<crypto::Ed25519PublicKey> CheckCredential(const RoundSetup& setup, const ClientOptions& options, std::uint32_t index,
+                                                 const Credential& credential) {
+  if (credential.identity_key.size() != kKeySize || !HasFingerprint(setup, index, credential.identity_key)) {
+    return BadRoster("an identity of the committee is not the one at its index");
+  }
+  const auto identity = ToPublicKey(credential.identity_key);
+  if (IsEnrolled(options.policy.authorities, identity, credential.certificate)) return identity;
+  return InvalidArgument("BAD_SIGNATURE", "no authority has enrolled an identity of the committee; leave the round");
+}
+
+Status CheckCommittee(const RoundSetup& setup, const ClientOptions& options, const KeyAdvert& own, Neighbourhood& hood) {
+  auto next = setup.committee.begin();
+  for (const std::uint32_t index : CommitteeOf(*hood.graph)) {
+    const auto neighbour = std::ranges::lower_bound(hood.neighbours, index);
+    if (index == setup.index) {
+      hood.in_committee = true;
+      hood.committee.push_back(ToPublicKey(own.identity_key));
+    } else if (neighbour != hood.neighbours.end() && *neighbour == index) {
+      hood.committee.push_back(hood.identities[static_cast<std::size_t>(neighbour - hood.neighbours.begin())]);
+    } else {
+      if (next == setup.committee.end()) return BadRoster("the setup does not name the whole committee");
+      EF_ASSIGN_OR_RETURN(const auto identity, CheckCredential(setup, options, index, *next++));
+      hood.committee.push_back(identity);
+    }
+  }
+  return next == setup.committee.end() ? OkStatus() : Status(BadRoster("the setup names more than the committee"));
 }
 
 // The digest holds this device's fresh keys, so nobody knew the session, and the ring that follows from it, before them. In a
@@ -92,9 +129,6 @@ Status CheckRosterDigest(const RoundSetup& setup, const KeyAdvert& own) {
   if (setup.graph.degree + 1 != setup.members) return OkStatus();
   std::vector<KeyAdvert> adverts = setup.neighbours;
   adverts.insert(adverts.begin() + setup.index - 1, own);
-  for (std::uint32_t index = 1; index <= setup.members && !setup.identities.empty(); ++index) {
-    adverts[index - 1].identity_key = ToBytes(IdentityAt(setup, index));
-  }
   if (std::ranges::equal(RosterDigest(adverts), setup.roster_digest)) return OkStatus();
   return BadSetup("the roster's digest is not that of its adverts");
 }
@@ -116,12 +150,10 @@ Result<Neighbourhood> CheckSetup(const RoundSetup& setup, const ClientOptions& o
   neighbourhood.neighbours = graph.Neighbours(setup.index);
   EF_RETURN_IF_ERROR(CheckRosterDigest(setup, own));
   if (options.adversary == Adversary::kActive) {
-    EF_RETURN_IF_ERROR(CheckIdentities(setup, options, neighbourhood.neighbours, own));
-    for (const std::uint32_t neighbour : neighbourhood.neighbours) {
-      const ByteView identity = IdentityAt(setup, neighbour);
-      neighbourhood.identities.insert(neighbourhood.identities.end(), identity.begin(), identity.end());
-    }
     neighbourhood.graph = std::move(graph);
+    EF_RETURN_IF_ERROR(CheckFingerprints(setup));
+    EF_RETURN_IF_ERROR(CheckNeighbours(setup, options, own, neighbourhood));
+    EF_RETURN_IF_ERROR(CheckCommittee(setup, options, own, neighbourhood));
   }
   return neighbourhood;
 }

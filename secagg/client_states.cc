@@ -21,25 +21,6 @@ Error AlreadySaid() {
   return FailedPrecondition("ALREADY_SAID", "this device has spoken for other survivors before; it answers for one set only");
 }
 
-// What every set of survivors must be before this device says a word about it.
-Status CheckSurvivors(const Neighbourhood& hood, const HeldShares& held, ByteView survivors) {
-  if (!IsBitmapOf(survivors, hood.members)) {
-    return InvalidArgument("BAD_SURVIVORS", "the survivors are no bitmap over the roster; leave the round");
-  }
-  if (!TestBit(survivors, hood.index - 1)) {
-    return FailedPrecondition("NOT_A_SURVIVOR", "the sum does not hold this device's update; leave the round");
-  }
-  for (std::size_t i = 0; i < survivors.size(); ++i) {
-    if ((survivors[i] & ~held.sharers[i]) == std::byte{0}) continue;
-    return InvalidArgument("BAD_SURVIVORS", "a survivor has not shared keys; leave the round");
-  }
-  const std::size_t count = CountBits(survivors);
-  const auto near = std::ranges::count_if(hood.neighbours, [&](std::uint32_t n) { return TestBit(survivors, n - 1); });
-  if (count >= hood.survivors_min && near >= static_cast<std::ptrdiff_t>(hood.threshold)) return OkStatus();
-  return FailedPrecondition("TOO_FEW_SURVIVORS", std::to_string(count) + " survivors, " + std::to_string(near) +
-                                                     " of them neighbours, are fewer than the round allows; leave it");
-}
-
 // One share for each sender whose shares are held, of one kind; the others are wiped.
 UnmaskAnswer Reveal(const Neighbourhood& hood, HeldShares held, ByteView survivors) {
   UnmaskAnswer answer{.survivors_digest = ToBytes(SurvivorsDigest(survivors)), .held = Bytes(BitmapSize(held.pairs.size()))};
@@ -138,8 +119,7 @@ Status ClientShared::CheckSharers(const Inbox& inbox) const {
     if (TestBit(inbox.sharers, hood.neighbours[place] - 1) == TestBit(inbox.senders, place)) continue;
     return bad("the senders are not the sharers among the neighbours");
   }
-  if (!context().active()) return OkStatus();
-  return CheckConnected(*hood.graph, inbox.sharers, context().options.policy.corrupt_fraction);
+  return OkStatus();
 }
 
 Status ClientShared::CheckInbox(const Inbox& inbox) const {
@@ -200,10 +180,35 @@ void ClientShared::ApplyMasks(ByteView senders, std::span<std::uint32_t> update)
   TruncateWords(update, neighbourhood_.config.element_bits);
 }
 
+// What every set of survivors must be before this device says a word about it.
+Status ClientMasked::CheckSurvivors(ByteView survivors) const {
+  const Neighbourhood& hood = neighbourhood_;
+  if (!IsBitmapOf(survivors, hood.members)) {
+    return InvalidArgument("BAD_SURVIVORS", "the survivors are no bitmap over the roster; leave the round");
+  }
+  if (!TestBit(survivors, hood.index - 1)) {
+    return FailedPrecondition("NOT_A_SURVIVOR", "the sum does not hold this device's update; leave the round");
+  }
+  for (std::size_t i = 0; i < survivors.size(); ++i) {
+    if ((survivors[i] & ~held_.sharers[i]) == std::byte{0}) continue;
+    return InvalidArgument("BAD_SURVIVORS", "a survivor has not shared keys; leave the round");
+  }
+  const std::size_t count = CountBits(survivors);
+  const auto near = std::ranges::count_if(hood.neighbours, [&](std::uint32_t n) { return TestBit(survivors, n - 1); });
+  if (count < hood.survivors_min || near < static_cast<std::ptrdiff_t>(hood.threshold)) {
+    return FailedPrecondition("TOO_FEW_SURVIVORS", std::to_string(count) + " survivors, " + std::to_string(near) +
+                                                       " of them neighbours, are fewer than the round allows; leave it");
+  }
+  if (!context().active()) return OkStatus();
+  return CheckConnected(*hood.graph, survivors, context().options.policy.corrupt_fraction);
+}
+
 Result<ClientState::Step<Confirmation>> ClientMasked::Confirm(ByteView survivors) {
   if (!context().active()) return Unexpected("survivors to confirm, in the semi-honest variant");
-  EF_RETURN_IF_ERROR(CheckSurvivors(neighbourhood_, held_, survivors));
-  EF_RETURN_IF_ERROR(CheckConnected(*neighbourhood_.graph, survivors, context().options.policy.corrupt_fraction));
+  if (!neighbourhood_.in_committee) {
+    return FailedPrecondition("NOT_IN_COMMITTEE", "this device is not asked who the survivors are: others speak for all");
+  }
+  EF_RETURN_IF_ERROR(CheckSurvivors(survivors));
   const auto digest = SurvivorsDigest(survivors);
   EF_RETURN_IF_ERROR(context().Bind(Statement::kSurvivors, digest));
   Confirmation confirmation{
@@ -213,9 +218,50 @@ Result<ClientState::Step<Confirmation>> ClientMasked::Confirm(ByteView survivors
   return Step<Confirmation>{std::move(confirmation), std::move(next)};
 }
 
+// t of the committee have signed the same sharers and survivors: then no other members have been told other ones by as many.
+Status ClientMasked::CheckConfirmations(const UnmaskRequest& request) const {
+  const Neighbourhood& hood = neighbourhood_;
+  std::size_t valid = 0;
+  if (IsBitmapOf(request.signers, hood.committee.size()) &&
+      request.signatures.size() == CountBits(request.signers) * kSignatureSize) {
+    ByteView signatures = request.signatures;
+    const auto sharers = SharersDigest(held_.sharers);
+    for (std::size_t place = 0; place < hood.committee.size(); ++place) {
+      if (!TestBit(request.signers, place)) continue;
+      const ByteView signature = signatures.first(kSignatureSize);
+      valid += VerifySurvivors(hood.committee[place], hood.session, sharers, request.survivors, signature) ? 1 : 0;
+      signatures = signatures.subspan(kSignatureSize);
+    }
+  }
+  if (valid >= hood.threshold) return OkStatus();
+  return FailedPrecondition("UNCONFIRMED", std::to_string(valid) + " members of the committee have validly signed these " +
+                                               "survivors, " + std::to_string(hood.threshold) + " are needed; leave the round");
+}
+
+// A share of a seed is for owners that masked for the same sharers as this device: the masks of one set do not come off updates
+// that were masked for another.
+Status ClientMasked::CheckUploads(const UnmaskRequest& request) const {
+  const auto refused = [](const std::string& what) { return FailedPrecondition("UNCONFIRMED", what + "; leave the round"); };
+  const auto sharers = SharersDigest(held_.sharers);
+  ByteView signatures = request.uploads;
+  for (std::size_t place = 0; place < neighbourhood_.neighbours.size(); ++place) {
+    if (!TestBit(request.survivors, neighbourhood_.neighbours[place] - 1)) continue;
+    if (signatures.size() < kSignatureSize) return refused("the upload of a surviving neighbour is not signed");
+    const auto& identity = neighbourhood_.identities[place];
+    if (!VerifyUpload(identity, neighbourhood_.session, sharers, signatures.first(kSignatureSize))) {
+      return refused("a surviving neighbour has not masked for the same members as this device");
+    }
+    signatures = signatures.subspan(kSignatureSize);
+  }
+  return signatures.empty() ? OkStatus() : Status(refused("there are more signed uploads than surviving neighbours"));
+}
+
 Result<ClientState::Step<UnmaskAnswer>> ClientMasked::Unmask(const UnmaskRequest& request) {
-  if (context().active()) return Unexpected("an unmasking request before it has confirmed the survivors");
-  EF_RETURN_IF_ERROR(CheckSurvivors(neighbourhood_, held_, request.survivors));
+  EF_RETURN_IF_ERROR(CheckSurvivors(request.survivors));
+  if (context().active()) {
+    EF_RETURN_IF_ERROR(CheckConfirmations(request));
+    EF_RETURN_IF_ERROR(CheckUploads(request));
+  }
   const auto digest = SurvivorsDigest(request.survivors);
   EF_RETURN_IF_ERROR(context().Bind(Statement::kSurvivors, digest));
   UnmaskAnswer answer = Reveal(neighbourhood_, std::move(held_), request.survivors);
@@ -228,50 +274,9 @@ Result<ClientState::Step<Confirmation>> ClientConfirmed::Confirm(ByteView surviv
   return Step<Confirmation>{confirmation_, nullptr};
 }
 
-Status ClientConfirmed::CheckConfirmations(const UnmaskRequest& request) const {
-  const std::size_t neighbours = neighbourhood_.neighbours.size();
-  std::size_t valid = 0;
-  if (IsBitmapOf(request.signers, neighbours) && request.signatures.size() == CountBits(request.signers) * kSignatureSize) {
-    ByteView signatures = request.signatures;
-    const auto sharers = SharersDigest(held_.sharers);
-    for (std::size_t place = 0; place < neighbours; ++place) {
-      if (!TestBit(request.signers, place)) continue;
-      const auto identity = neighbourhood_.IdentityAt(place);
-      const ByteView signature = signatures.first(kSignatureSize);
-      valid += VerifySurvivors(identity, neighbourhood_.session, sharers, request.survivors, signature) ? 1 : 0;
-      signatures = signatures.subspan(kSignatureSize);
-    }
-  }
-  if (valid >= neighbourhood_.threshold) return OkStatus();
-  return FailedPrecondition("UNCONFIRMED", std::to_string(valid) + " neighbours have validly signed these survivors, " +
-                                               std::to_string(neighbourhood_.threshold) + " are needed; leave the round");
-}
-
-// A share of a seed is for owners that masked for the same sharers as this device: then whoever reveals one of the same owner
-// means the same set, and the masks of one set do not come off updates that were masked for another.
-Status ClientConfirmed::CheckUploads(const UnmaskRequest& request) const {
-  const auto refused = [](const std::string& what) { return FailedPrecondition("UNCONFIRMED", what + "; leave the round"); };
-  const auto sharers = SharersDigest(held_.sharers);
-  ByteView signatures = request.uploads;
-  for (std::size_t place = 0; place < neighbourhood_.neighbours.size(); ++place) {
-    if (!TestBit(request.survivors, neighbourhood_.neighbours[place] - 1)) continue;
-    if (signatures.size() < kSignatureSize) return refused("the upload of a surviving neighbour is not signed");
-    const auto identity = neighbourhood_.IdentityAt(place);
-    if (!VerifyUpload(identity, neighbourhood_.session, sharers, signatures.first(kSignatureSize))) {
-      return refused("a surviving neighbour has not masked for the same members as this device");
-    }
-    signatures = signatures.subspan(kSignatureSize);
-  }
-  return signatures.empty() ? OkStatus() : Status(refused("there are more signed uploads than surviving neighbours"));
-}
-
 Result<ClientState::Step<UnmaskAnswer>> ClientConfirmed::Unmask(const UnmaskRequest& request) {
   if (SurvivorsDigest(request.survivors) != survivors_) return AlreadySaid();
-  EF_RETURN_IF_ERROR(CheckConfirmations(request));
-  EF_RETURN_IF_ERROR(CheckUploads(request));
-  UnmaskAnswer answer = Reveal(neighbourhood_, std::move(held_), request.survivors);
-  auto next = std::make_unique<ClientAnswered>(TakeContext(), survivors_, answer);
-  return Step<UnmaskAnswer>{std::move(answer), std::move(next)};
+  return ClientMasked::Unmask(request);
 }
 
 Result<ClientState::Step<UnmaskAnswer>> ClientAnswered::Unmask(const UnmaskRequest& request) {

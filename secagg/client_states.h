@@ -88,15 +88,11 @@ struct Neighbourhood {
   SessionId session{};
   std::uint32_t index = 0;                // own
   std::vector<std::uint32_t> neighbours;  // ascending indices
-  Bytes identities;                       // active: of the neighbours, in order, kKeySize bytes each
-  std::optional<Graph> graph;             // active: to see where on the ring the dropouts lie
-
-  // The identity of the neighbour at `place`; active variant.
-  crypto::Ed25519PublicKey IdentityAt(std::size_t place) const {
-    crypto::Ed25519PublicKey identity;
-    std::ranges::copy(std::span(identities).subspan(place * kKeySize, kKeySize), identity.begin());
-    return identity;
-  }
+  // Active variant only:
+  std::vector<crypto::Ed25519PublicKey> identities;  // of the neighbours, in order
+  std::vector<crypto::Ed25519PublicKey> committee;   // in the order of the ring
+  bool in_committee = false;
+  std::optional<Graph> graph;  // to see where on the ring the dropouts lie
 };
 
 // Has split its mask key and its self-mask seed; waits for the neighbours' shares.
@@ -131,7 +127,7 @@ struct HeldShares {
 };
 
 // Has masked its update; its own secrets are gone, it holds shares of the neighbours'.
-class ClientMasked final : public ClientState {
+class ClientMasked : public ClientState {
  public:
   ClientMasked(std::unique_ptr<ClientContext> context, Neighbourhood neighbourhood, HeldShares held)
       : ClientState(std::move(context)), neighbourhood_(std::move(neighbourhood)), held_(std::move(held)) {}
@@ -140,18 +136,20 @@ class ClientMasked final : public ClientState {
   Result<Step<UnmaskAnswer>> Unmask(const UnmaskRequest& request) override;
 
  private:
+  Status CheckSurvivors(ByteView survivors) const;
+  Status CheckConfirmations(const UnmaskRequest& request) const;
+  Status CheckUploads(const UnmaskRequest& request) const;
+
   Neighbourhood neighbourhood_;
   HeldShares held_;
 };
 
-// Active variant: has signed one set of survivors and will reveal shares for that one only.
-class ClientConfirmed final : public ClientState {
+// Active variant, members of the committee: has signed one set of survivors and will reveal shares for that one only.
+class ClientConfirmed final : public ClientMasked {
  public:
   ClientConfirmed(std::unique_ptr<ClientContext> context, Neighbourhood neighbourhood, HeldShares held,
                   const crypto::Sha256Digest& survivors, Confirmation confirmation)
-      : ClientState(std::move(context)),
-        neighbourhood_(std::move(neighbourhood)),
-        held_(std::move(held)),
+      : ClientMasked(std::move(context), std::move(neighbourhood), std::move(held)),
         survivors_(survivors),
         confirmation_(std::move(confirmation)) {}
   std::string_view name() const override { return "confirmed"; }
@@ -159,11 +157,6 @@ class ClientConfirmed final : public ClientState {
   Result<Step<UnmaskAnswer>> Unmask(const UnmaskRequest& request) override;
 
  private:
-  Status CheckConfirmations(const UnmaskRequest& request) const;
-  Status CheckUploads(const UnmaskRequest& request) const;
-
-  Neighbourhood neighbourhood_;
-  HeldShares held_;
   crypto::Sha256Digest survivors_;
   Confirmation confirmation_;
 };

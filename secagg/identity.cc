@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <initializer_list>
 
+#include "secagg/field_digest.h"
+
 namespace edgefleet::secagg {
 namespace {
 
@@ -41,6 +43,13 @@ bool IsEnrolled(std::span<const crypto::Ed25519PublicKey> authorities, const cry
   return std::ranges::any_of(authorities, [&](const crypto::Ed25519PublicKey& authority) {
     return crypto::Ed25519Verify(authority, statement, certificate);
   });
+}
+
+Fingerprint FingerprintOf(ByteView identity_key) {
+  const auto digest = FieldDigest("edgefleet/secagg/v1/fingerprint").Add(identity_key).Finish();
+  Fingerprint fingerprint;
+  std::copy_n(digest.begin(), fingerprint.size(), fingerprint.begin());
+  return fingerprint;
 }
 
 crypto::Ed25519Signature SignAdvert(const DeviceIdentity& identity, std::string_view round_id, ByteView cipher_public_key,

@@ -4,6 +4,7 @@
 // front of fields of fixed size.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string_view>
 
@@ -23,6 +24,12 @@ crypto::Ed25519Signature EnrolIdentity(const crypto::Ed25519SecretKey& authority
 // Whether any of `authorities` has made this certificate for `device`.
 bool IsEnrolled(std::span<const crypto::Ed25519PublicKey> authorities, const crypto::Ed25519PublicKey& device,
                 ByteView certificate);
+
+// Names an identity in lists of all members: the first bytes of a labelled SHA-256 of its key. One key has one fingerprint, so
+// a list without repeated fingerprints holds no identity twice, however short they are; of honest ones, two among 2^14 are
+// alike with a probability of 2^-37.
+using Fingerprint = std::array<std::byte, kFingerprintSize>;
+Fingerprint FingerprintOf(ByteView identity_key);
 
 // Over the round's digest and both X25519 public keys. Keys of another size than kKeySize are signed by no one: signing them is
 // a programming error that ends the program, verifying them is false.

@@ -24,6 +24,7 @@ inline constexpr std::size_t kShareSize = 32;                    // a Shamir sha
 inline constexpr std::size_t kSealedSize = 2 * kShareSize + 16;  // two shares and the tag
 inline constexpr std::size_t kDigestSize = 32;
 inline constexpr std::size_t kSignatureSize = 64;
+inline constexpr std::size_t kFingerprintSize = 8;   // of an identity key
 inline constexpr std::size_t kRosterLevelsMax = 14;  // of the tree over kMembersMax adverts
 inline constexpr std::uint64_t kVectorLengthMax = 1ULL << 32;
 inline constexpr std::uint32_t kElementBitsMax = 32;
@@ -50,6 +51,13 @@ struct KeyAdvert {
   bool operator==(const KeyAdvert&) const = default;
 };
 
+// Who a member of the committee is: an identity and its certificate (secagg/identity.h).
+struct Credential {
+  Bytes identity_key;
+  Bytes certificate;
+  bool operator==(const Credential&) const = default;
+};
+
 // Server to device: who takes part. The graph and every key of the session follow from these fields (secagg/session.h).
 struct RoundSetup {
   SessionConfig config;
@@ -60,8 +68,11 @@ struct RoundSetup {
   Bytes roster_digest;                // kDigestSize: over all adverts, the devices' part of the session id
   Bytes roster_path;                  // from the receiving device's advert to that digest: kDigestSize bytes a level
   std::uint32_t index = 0;            // of the receiving device
-  Bytes identities;                   // active: all members' identity keys in order of their indices; otherwise empty
-  std::vector<KeyAdvert> neighbours;  // of the receiving device, k of them; identity_key empty: it is in `identities`
+  Bytes fingerprints;                 // active: of all members' identity keys in order of their indices; otherwise empty
+  std::vector<KeyAdvert> neighbours;  // of the receiving device, k of them
+  // Active: of the members of the committee (secagg/session.h) that are neither the receiving device nor its neighbours, in the
+  // order of the ring.
+  std::vector<Credential> committee;
 };
 
 // Device to server: for each neighbour its two shares, sealed, in one piece of k * kSealedSize bytes.
@@ -83,7 +94,8 @@ struct UploadProof {
   bool operator==(const UploadProof&) const = default;
 };
 
-// Device to server, active variant: its signature over the session, the sharers and the survivors.
+// Device to server, active variant, from members of the committee: its signature over the session, the sharers and the
+// survivors.
 struct Confirmation {
   Bytes signature;
 };
@@ -91,7 +103,7 @@ struct Confirmation {
 // Server to device: reveal shares for the sum of these survivors.
 struct UnmaskRequest {
   Bytes survivors;   // bitmap over all members
-  Bytes signers;     // active: bitmap over the neighbours whose confirmations of the same survivors follow; otherwise empty
+  Bytes signers;     // active: bitmap over the committee, in ring order, whose confirmations follow; otherwise empty
   Bytes signatures;  // kSignatureSize bytes of each signer
   Bytes uploads;     // active: the signature of the UploadProof of each surviving neighbour, kSignatureSize bytes each
 };

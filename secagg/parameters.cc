@@ -56,9 +56,8 @@ double LogTail(std::int64_t population, std::int64_t marked, std::int64_t draws,
   return (first + std::log(sum)) / M_LN2;
 }
 
-double LogAny(const Counts& counts, double log_one) {
-  return std::min(0.0, std::log2(static_cast<double>(counts.members)) + log_one);
-}
+// log2 of a bound for any of `places` things, each of which happens with at most 2^log_one.
+double LogAny(std::int64_t places, double log_one) { return std::min(0.0, std::log2(static_cast<double>(places)) + log_one); }
 
 // log2 of the number of pairs of separate runs of k/2 places on a ring of n.
 double LogPairsOfRuns(std::int64_t n, std::int64_t degree) {
@@ -73,9 +72,11 @@ double Disconnected(const Counts& counts, std::int64_t degree) {
                   LogPairsOfRuns(n, degree) + (LogBinomial(n - degree, removed - degree) - LogBinomial(n, removed)) / M_LN2);
 }
 
-// Some member has `least` corrupt neighbours or more.
-double AnyCorrupt(const Counts& counts, std::int64_t degree, std::int64_t least) {
-  return LogAny(counts, LogTail(counts.members - 1, counts.corrupt, degree, least));
+// Some member has `least` corrupt neighbours or more, or (active) the committee as many corrupt members: k of all n, of which
+// the bound for k of the n - 1 others is one as well.
+double AnyCorrupt(const Counts& counts, std::int64_t degree, std::int64_t least, Adversary adversary) {
+  const std::int64_t committees = adversary == Adversary::kActive ? 1 : 0;
+  return LogAny(counts.members + committees, LogTail(counts.members - 1, counts.corrupt, degree, least));
 }
 
 // How many corrupt neighbours give a member away.
@@ -85,12 +86,26 @@ std::int64_t ExposingCorrupt(const GraphParameters& parameters, Adversary advers
 }
 
 double Exposed(const Counts& counts, const GraphParameters& parameters, Adversary adversary) {
-  return AnyCorrupt(counts, parameters.degree, ExposingCorrupt(parameters, adversary));
+  return AnyCorrupt(counts, parameters.degree, ExposingCorrupt(parameters, adversary), adversary);
 }
 
 double Unrecovered(const Counts& counts, const GraphParameters& parameters) {
   const std::int64_t degree = parameters.degree;
-  return LogAny(counts, LogTail(counts.members - 1, counts.dropped, degree, degree - parameters.threshold + 1));
+  return LogAny(counts.members, LogTail(counts.members - 1, counts.dropped, degree, degree - parameters.threshold + 1));
+}
+
+std::int64_t CutOf(const Counts& counts, std::int64_t degree) {
+  std::int64_t corrupt = 0;  // the least number in two runs that is too improbable
+  while (corrupt < degree &&
+         LogPairsOfRuns(counts.members, degree) + LogTail(counts.members, counts.corrupt, degree, corrupt) > kPrivacyLog2) {
+    ++corrupt;
+  }
+  return degree - corrupt;
+}
+
+double Suspected(const Counts& counts, std::int64_t degree, Adversary adversary) {
+  if (adversary != Adversary::kActive || degree == counts.members - 1) return kNever;
+  return LogAny(counts.members, LogTail(counts.members, counts.dropped, degree / 2, CutOf(counts, degree) / 2 + 1));
 }
 
 // The least threshold that is private when no member has `exposing` corrupt neighbours.
@@ -152,17 +167,14 @@ Result<GraphParameters> DeriveParameters(std::uint64_t members, const Assumption
   std::int64_t exposing = 1;  // the least count of corrupt neighbours that no member has; grows with the degree
   for (std::uint32_t degree = 2; degree < complete.degree; degree += 2) {
     if (Disconnected(counts, degree) > kPrivacyLog2) continue;
-    while (AnyCorrupt(counts, degree, exposing) > kPrivacyLog2) ++exposing;
+    while (AnyCorrupt(counts, degree, exposing, assumptions.adversary) > kPrivacyLog2) ++exposing;
     const GraphParameters sparse{degree, LeastThreshold(degree, exposing, assumptions.adversary)};
-    if (sparse.threshold <= degree && Unrecovered(counts, sparse) <= -static_cast<double>(assumptions.correctness_bits))
+    const double limit = -static_cast<double>(assumptions.correctness_bits);
+    if (sparse.threshold <= degree && Unrecovered(counts, sparse) <= limit &&
+        Suspected(counts, degree, assumptions.adversary) <= limit)
       return sparse;
   }
   return complete;
-}
-
-Result<GraphParameters> DeriveCompleteGraph(std::uint64_t members, const Assumptions& assumptions) {
-  EF_RETURN_IF_ERROR(CheckAssumptions(members, assumptions));
-  return CompleteGraph(CountsOf(members, assumptions), assumptions.adversary);
 }
 
 Status CheckPrivacy(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {
@@ -189,21 +201,15 @@ std::uint32_t TolerableDropouts(std::uint64_t members, const Assumptions& assump
 }
 
 std::uint32_t TolerableCut(std::uint64_t members, std::uint32_t degree, double corrupt_fraction) {
-  const Counts counts = CountsOf(members, {.corrupt_fraction = corrupt_fraction});
-  const std::int64_t k = degree;
-  std::int64_t corrupt = 0;  // the least number in two runs that is too improbable
-  while (corrupt < k &&
-         LogPairsOfRuns(counts.members, k) + LogTail(counts.members, counts.corrupt, k, corrupt) > kPrivacyLog2) {
-    ++corrupt;
-  }
-  return static_cast<std::uint32_t>(k - corrupt);
+  return static_cast<std::uint32_t>(CutOf(CountsOf(members, {.corrupt_fraction = corrupt_fraction}), degree));
 }
 
 FailureBounds BoundFailures(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {
   const Counts counts = CountsOf(members, assumptions);
   return {.disconnected = Disconnected(counts, parameters.degree),
           .exposed = Exposed(counts, parameters, assumptions.adversary),
-          .unrecovered = Unrecovered(counts, parameters)};
+          .unrecovered = Unrecovered(counts, parameters),
+          .suspected = Suspected(counts, parameters.degree, assumptions.adversary)};
 }
 
 }  // namespace edgefleet::secagg

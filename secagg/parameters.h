@@ -7,7 +7,7 @@
 //
 //   X ~ Hypergeometric(n - 1, c, k) neighbours are corrupt,   D ~ Hypergeometric(n - 1, d, k) neighbours drop out
 //
-// exactly. Three events, each bounded over all members by the union bound:
+// exactly. These events, each bounded over all members by the union bound:
 //
 //   disconnected  The honest survivors fall into parts, whose sums the server would learn. That takes two separate runs of k/2
 //                 ring positions, all corrupt or dropped; n (n - k - 1) / 2 pairs of runs:
@@ -15,8 +15,12 @@
 //   exposed       Some member's corrupt neighbours can give both of its secrets away. Semi-honest: t are corrupt. Active: a
 //                 server that tells half of the honest neighbours one thing and half another needs 2 t shares from k
 //                 neighbours, of which the corrupt ones answer twice, so 2 t > k + X must hold:
-//                 n P[X >= t], or n P[X >= 2 t - k]                                                         <= 2^-41
+//                 The same must hold for the committee (secagg/session.h), k members that speak for all:
+//                 n P[X >= t], or (n + 1) P[X >= 2 t - k]                                                   <= 2^-41
 //   unrecovered   Some member has fewer than t neighbours left and the round fails: n P[D > k - t]          <= 2^-20 (2^-30)
+//   suspected     Active: so many dropouts fall within k/2 ring places by chance that members take them for chosen
+//                 (CheckConnected) and the round fails: n P[S > TolerableCut / 2] with
+//                 S ~ Hypergeometric(n, d, k/2)                                                             <= 2^-20 (2^-30)
 //
 // k is the least that admits a t: even and less than n - 1, or n - 1, the complete graph, where X = c and D = d, nothing is
 // left to chance and nothing disconnects. t is the least that privacy allows and at least 2. docs/specs/secagg-parameters.md
@@ -56,10 +60,6 @@ struct GraphParameters {
 // [NO_SAFE_PARAMETERS] when no graph meets the assumptions: the message says why and what to change.
 Result<GraphParameters> DeriveParameters(std::uint64_t members, const Assumptions& assumptions);
 
-// The complete graph, k = n - 1, with the least threshold that is private: where every member must be every other's neighbour.
-// The errors of DeriveParameters.
-Result<GraphParameters> DeriveCompleteGraph(std::uint64_t members, const Assumptions& assumptions);
-
 // What a device does before it joins: are these parameters, which a server chose, at least as private as the device's own
 // assumptions demand? Correctness is the server's concern. FAILED_PRECONDITION [UNSAFE_PARAMETERS] with the reason;
 // INVALID_ARGUMENT [BAD_ASSUMPTIONS].
@@ -79,6 +79,7 @@ struct FailureBounds {
   double disconnected = 0;
   double exposed = 0;
   double unrecovered = 0;
+  double suspected = 0;
 };
 FailureBounds BoundFailures(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions);
 

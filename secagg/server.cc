@@ -63,6 +63,10 @@ Result<Bytes> Server::SurvivorBitmap() const {
   if (!ledger().survivor_bitmap.empty()) return ledger().survivor_bitmap;
   return FailedPrecondition("WRONG_PHASE", "the survivors are not known before the uploads are closed");
 }
+bool Server::IsConfirmer(std::uint32_t index) const {
+  return index >= 1 && index <= ledger().is_survivor.size() && ledger().IsSurvivor(index) &&
+         std::ranges::find(ledger().committee, index) != ledger().committee.end();
+}
 Status Server::AddConfirmation(std::uint32_t index, const Confirmation& confirmation) {
   return state_->AddConfirmation(index, confirmation);
 }

@@ -84,18 +84,19 @@ class Server {
   // The bitmap over all members that survivors confirm. From CloseUploads on.
   Result<Bytes> SurvivorBitmap() const;
 
-  // Active variant. INVALID_ARGUMENT [BAD_SIGNATURE], FAILED_PRECONDITION [NOT_A_SURVIVOR].
+  // Active variant: whether member `index` is a survivor of the committee, which alone confirms. From CloseUploads on.
+  bool IsConfirmer(std::uint32_t index) const;
+  // INVALID_ARGUMENT [BAD_SIGNATURE], FAILED_PRECONDITION [NOT_A_SURVIVOR, NOT_IN_COMMITTEE].
   Status AddConfirmation(std::uint32_t index, const Confirmation& confirmation);
   std::uint32_t confirmation_count() const;
   // Whether CloseConfirmations would succeed.
   bool CanCloseConfirmations() const;
-  // FAILED_PRECONDITION [BELOW_THRESHOLD] unless the survivors that have t confirming neighbours are, for every sharer, at
-  // least t of its neighbours.
+  // FAILED_PRECONDITION [BELOW_THRESHOLD] with fewer than t confirmations.
   Status CloseConfirmations();
-  // FAILED_PRECONDITION [NOT_A_SURVIVOR]; [UNCONFIRMED] for a survivor without t confirming neighbours, which cannot answer.
+  // FAILED_PRECONDITION [NOT_A_SURVIVOR].
   Result<UnmaskRequest> Request(std::uint32_t index) const;
 
-  // INVALID_ARGUMENT [BAD_ANSWER] (sizes, other survivors), FAILED_PRECONDITION [NOT_A_SURVIVOR], [UNCONFIRMED] (as Request).
+  // INVALID_ARGUMENT [BAD_ANSWER] (sizes, other survivors), FAILED_PRECONDITION [NOT_A_SURVIVOR].
   Status AddAnswer(std::uint32_t index, const UnmaskAnswer& answer);
   std::uint32_t answer_count() const;
   // Whether every secret that is needed has t shares. More answers than that let wrong shares be found and left out.

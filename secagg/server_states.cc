@@ -17,11 +17,6 @@ Error BelowThreshold(std::size_t count, std::size_t needed, const std::string& w
 Error AlreadySubmitted(std::uint32_t index, const std::string& what) {
   return AlreadyExists("ALREADY_SUBMITTED", "member " + std::to_string(index) + " has sent other " + what + " before");
 }
-Error Unconfirmed(std::uint32_t index) {
-  return FailedPrecondition("UNCONFIRMED", "member " + std::to_string(index) +
-                                               " or too many of its neighbours have not confirmed the survivors, so it cannot "
-                                               "answer");
-}
 Error NotASurvivor(std::uint32_t index) {
   return FailedPrecondition("NOT_A_SURVIVOR", "the update of member " + std::to_string(index) + " is not in the sum");
 }
@@ -43,29 +38,6 @@ void KeepConnected(Ledger& ledger) {
       if (degrees[n - 1]-- == ledger.parameters.threshold && ledger.IsSharer(n)) leaving.push_back(n);
     }
   }
-}
-
-// Survivors that can prove to themselves that enough neighbours confirmed: only they will answer.
-bool CanAnswer(const Ledger& ledger, std::uint32_t index) {
-  if (!ledger.IsSurvivor(index)) return false;
-  if (!ledger.active()) return true;
-  if (ledger.confirmations[index - 1].empty()) return false;
-  const auto confirmed = [&](std::uint32_t n) { return !ledger.confirmations[n - 1].empty(); };
-  return std::ranges::count_if(ledger.NeighboursOf(index), confirmed) >= ledger.parameters.threshold;
-}
-
-// Whether every needed secret has t holders among those that `answers` names.
-template <typename Predicate>
-Status CheckHolders(const Ledger& ledger, Predicate answers, const std::string& what) {
-  for (const std::uint32_t owner : ledger.sharers) {
-    if (!ledger.IsNeeded(owner)) continue;
-    const auto holders = std::ranges::count_if(ledger.NeighboursOf(owner), answers);
-    if (holders < ledger.parameters.threshold) {
-      return BelowThreshold(static_cast<std::size_t>(holders), ledger.parameters.threshold,
-                            "neighbours of member " + std::to_string(owner) + " " + what);
-    }
-  }
-  return OkStatus();
 }
 
 }  // namespace
@@ -101,7 +73,9 @@ RoundSetup Ledger::SetupWithoutMember() const {
                    .server_nonce = options.server_nonce,
                    .roster_digest = ToBytes(roster.root())};
   for (const KeyAdvert& advert : adverts) {
-    setup.identities.insert(setup.identities.end(), advert.identity_key.begin(), advert.identity_key.end());
+    if (!active()) break;
+    const Fingerprint fingerprint = FingerprintOf(advert.identity_key);
+    setup.fingerprints.insert(setup.fingerprints.end(), fingerprint.begin(), fingerprint.end());
   }
   return setup;
 }
@@ -175,6 +149,7 @@ ServerState::Next ServerAdvertising::CloseRoster(const GraphParameters& graph, s
   open.session = SessionIdOf(open.SetupWithoutMember());
   const Graph edges(GraphSeed(open.session), members, graph.degree);
   for (std::uint32_t index = 1; index <= members; ++index) open.neighbours.push_back(edges.Neighbours(index));
+  if (open.active()) std::ranges::copy(CommitteeOf(edges), std::back_inserter(open.committee));
   open.shared.resize(members);
   return std::make_unique<ServerSharing>(TakeLedger());
 }
@@ -186,7 +161,11 @@ Result<RoundSetup> ServerWithRoster::Setup(std::uint32_t index) const {
   setup.roster_path = ledger().roster.Path(index);
   for (const std::uint32_t neighbour : ledger().NeighboursOf(index)) {
     setup.neighbours.push_back(ledger().adverts[neighbour - 1]);
-    setup.neighbours.back().identity_key.clear();
+  }
+  for (const std::uint32_t member : ledger().committee) {
+    if (member == index || std::ranges::binary_search(ledger().NeighboursOf(index), member)) continue;
+    const KeyAdvert& advert = ledger().adverts[member - 1];
+    setup.committee.push_back({advert.identity_key, advert.certificate});
   }
   return setup;
 }
@@ -278,8 +257,16 @@ Status ServerCollecting::CheckUploads() const {
   if (ledger().survivors.size() < ledger().survivors_min) {
     return BelowThreshold(ledger().survivors.size(), ledger().survivors_min, "members have sent an update");
   }
-  return CheckHolders(
-      ledger(), [this](std::uint32_t n) { return ledger().IsSurvivor(n); }, "have sent an update");
+  // Every needed secret has t holders that can answer.
+  for (const std::uint32_t owner : ledger().sharers) {
+    if (!ledger().IsNeeded(owner)) continue;
+    const auto holders =
+        std::ranges::count_if(ledger().NeighboursOf(owner), [this](std::uint32_t n) { return ledger().IsSurvivor(n); });
+    if (holders >= ledger().parameters.threshold) continue;
+    return BelowThreshold(static_cast<std::size_t>(holders), ledger().parameters.threshold,
+                          "neighbours of member " + std::to_string(owner) + " have sent an update");
+  }
+  return OkStatus();
 }
 
 ServerState::Next ServerCollecting::CloseUploads() {
@@ -301,6 +288,9 @@ ServerState::Next ServerCollecting::CloseUploads() {
 Status ServerConfirming::AddConfirmation(std::uint32_t index, const Confirmation& confirmation) {
   EF_RETURN_IF_ERROR(CheckMember(index));
   if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
+  if (std::ranges::find(ledger().committee, index) == ledger().committee.end()) {
+    return FailedPrecondition("NOT_IN_COMMITTEE", "member " + std::to_string(index) + " is not asked who the survivors are");
+  }
   const auto sharers = SharersDigest(ledger().sharer_bitmap);
   if (!VerifySurvivors(ledger().IdentityOf(index), ledger().session, sharers, ledger().survivor_bitmap,
                        confirmation.signature)) {
@@ -313,11 +303,11 @@ Status ServerConfirming::AddConfirmation(std::uint32_t index, const Confirmation
 }
 
 Status ServerConfirming::CheckConfirmations() const {
-  std::vector<bool> can_answer;  // each is asked by all its neighbours
-  can_answer.reserve(ledger().members());
-  for (std::uint32_t index = 1; index <= ledger().members(); ++index) can_answer.push_back(CanAnswer(ledger(), index));
-  return CheckHolders(
-      ledger(), [&](std::uint32_t n) { return can_answer[n - 1]; }, "can answer for confirmed survivors");
+  const auto& confirmations = ledger().confirmations;
+  const auto count =
+      static_cast<std::uint32_t>(std::ranges::count_if(confirmations, [](const Bytes& c) { return !c.empty(); }));
+  if (count >= ledger().parameters.threshold) return OkStatus();
+  return BelowThreshold(count, ledger().parameters.threshold, "members of the committee have confirmed the survivors");
 }
 
 ServerState::Next ServerConfirming::CloseConfirmations() {
@@ -332,19 +322,18 @@ Result<UnmaskRequest> ServerUnmasking::Request(std::uint32_t index) const {
   if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
   UnmaskRequest request{.survivors = ledger().survivor_bitmap};
   if (!ledger().active()) return request;
-  if (!CanAnswer(ledger(), index)) return Unconfirmed(index);
   // As many as it needs, no more: they were verified when they came.
-  const auto& neighbours = ledger().NeighboursOf(index);
-  request.signers.resize(BitmapSize(neighbours.size()));
+  const auto& committee = ledger().committee;
+  request.signers.resize(BitmapSize(committee.size()));
   std::uint32_t signers = 0;
-  for (std::size_t place = 0; place < neighbours.size() && signers < ledger().parameters.threshold; ++place) {
-    const Bytes& signature = ledger().confirmations[neighbours[place] - 1];
+  for (std::size_t place = 0; place < committee.size() && signers < ledger().parameters.threshold; ++place) {
+    const Bytes& signature = ledger().confirmations[committee[place] - 1];
     if (signature.empty()) continue;
     SetBit(request.signers, place);
     request.signatures.insert(request.signatures.end(), signature.begin(), signature.end());
     ++signers;
   }
-  for (const std::uint32_t neighbour : neighbours) {
+  for (const std::uint32_t neighbour : ledger().NeighboursOf(index)) {
     if (!ledger().IsSurvivor(neighbour)) continue;
     const Bytes& signature = ledger().upload_signatures[neighbour - 1];
     request.uploads.insert(request.uploads.end(), signature.begin(), signature.end());
@@ -355,7 +344,6 @@ Result<UnmaskRequest> ServerUnmasking::Request(std::uint32_t index) const {
 Status ServerUnmasking::AddAnswer(std::uint32_t index, const UnmaskAnswer& answer) {
   EF_RETURN_IF_ERROR(CheckMember(index));
   if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
-  if (!CanAnswer(ledger(), index)) return Unconfirmed(index);
   const std::vector<std::uint32_t> senders = ledger().Senders(index);
   if (!std::ranges::equal(answer.survivors_digest, SurvivorsDigest(ledger().survivor_bitmap)) ||
       !IsBitmapOf(answer.held, senders.size()) || answer.shares.size() != CountBits(answer.held) * kShareSize) {

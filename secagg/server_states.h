@@ -37,6 +37,7 @@ struct Ledger {
   GraphParameters parameters;
   std::uint32_t survivors_min = 0;
   std::vector<std::vector<std::uint32_t>> neighbours;  // by member: ascending indices
+  std::vector<std::uint32_t> committee;                // active: in the order of the ring
   RosterTree roster;
   SessionId session{};
   std::vector<SharedKeys> shared;  // by member; empty commitment: none yet. `sealed` is freed when COLLECTING ends
@@ -151,7 +152,7 @@ class ServerCollecting final : public ServerWithRoster {
   Next CloseUploads() override;
 };
 
-// Active variant: collects the survivors' signatures over who survived.
+// Active variant: collects the committee's signatures over who survived.
 class ServerConfirming final : public ServerWithRoster {
  public:
   using ServerWithRoster::ServerWithRoster;

@@ -19,7 +19,7 @@ SessionId SessionIdOf(const RoundSetup& setup) {
   digest.Add(static_cast<std::uint64_t>(config.adversary)).Add(static_cast<std::uint64_t>(config.cipher));
   digest.Add(config.vector_length).Add(config.element_bits);
   digest.Add(setup.members).Add(setup.graph.degree).Add(setup.graph.threshold).Add(setup.survivors_min);
-  digest.Add(setup.server_nonce).Add(setup.roster_digest).Add(setup.identities);
+  digest.Add(setup.server_nonce).Add(setup.roster_digest).Add(setup.fingerprints);
   return digest.Finish();
 }
 
@@ -30,11 +30,13 @@ crypto::Sha256Digest GraphSeed(const SessionId& session) {
 crypto::Sha256Digest SharersDigest(ByteView sharers) { return crypto::Sha256(sharers); }
 crypto::Sha256Digest SurvivorsDigest(ByteView survivors) { return crypto::Sha256(survivors); }
 
-Status CheckConnected(const Graph& graph, ByteView left, double corrupt_fraction) {
+std::span<const std::uint32_t> CommitteeOf(const Graph& graph) { return std::span(graph.ring()).first(graph.degree()); }
+
+Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction) {
   const auto& ring = graph.ring();
   const std::size_t n = ring.size(), run = graph.degree() / 2;
   if (graph.degree() + 1 >= n) return OkStatus();
-  const auto missing = [&](std::size_t place) -> std::size_t { return TestBit(left, ring[place % n] - 1) ? 0 : 1; };
+  const auto missing = [&](std::size_t place) -> std::size_t { return TestBit(survivors, ring[place % n] - 1) ? 0 : 1; };
   std::size_t held = 0;
   for (std::size_t place = 0; place < run; ++place) held += missing(place);
   std::size_t fullest = held;
@@ -44,7 +46,8 @@ Status CheckConnected(const Graph& graph, ByteView left, double corrupt_fraction
   }
   const std::size_t tolerable = TolerableCut(n, graph.degree(), corrupt_fraction);
   if (2 * fullest <= tolerable) return OkStatus();
-  return FailedPrecondition("DISCONNECTED", std::to_string(fullest) + " dropouts lie within " + std::to_string(run) +
+  return FailedPrecondition("DISCONNECTED", std::to_string(fullest) + " members that are no survivors lie within " +
+                                                std::to_string(run) +
                                                 " places of the ring, which is more than chance explains; leave the round");
 }
 

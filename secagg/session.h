@@ -12,8 +12,8 @@
 
 namespace edgefleet::secagg {
 
-// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest (secagg/roster.h) and identities (index, path
-// and neighbours differ between devices and are no part of it).
+// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest (secagg/roster.h) and fingerprints (index,
+// path, neighbours and committee differ between devices or follow from these, and are no part of it).
 SessionId SessionIdOf(const RoundSetup& setup);
 
 // The seed of the neighbour graph: SHA-256 over a label and the session id, so no party chose it alone.
@@ -23,11 +23,16 @@ crypto::Sha256Digest GraphSeed(const SessionId& session);
 crypto::Sha256Digest SharersDigest(ByteView sharers);
 crypto::Sha256Digest SurvivorsDigest(ByteView survivors);
 
-// Against a server that picks who "dropped out" once it knows the ring; `left` is the bitmap of those that did not.
-// FAILED_PRECONDITION [DISCONNECTED] when two separate runs of k/2 ring places may hold more dropouts than TolerableCut, so
-// that with the corrupt members between them they could part the honest members into two, whose sums the server would learn.
-// Takes twice the fullest run, whatever the total: members that were told of different sets each see one of the runs. O(n).
-Status CheckConnected(const Graph& graph, ByteView left, double corrupt_fraction);
+// Active variant: the members on the first k places of the ring. No member reveals anything before t of them have signed the
+// same sharers and survivors. Since 2t > k + (the corrupt ones among them), all members that reveal anything mean the same two
+// sets.
+std::span<const std::uint32_t> CommitteeOf(const Graph& graph);
+
+// Against a server that picks who "dropped out" once it knows the ring. FAILED_PRECONDITION [DISCONNECTED] when two separate
+// runs of k/2 ring places may hold more members that are no survivors than TolerableCut, so that with the corrupt members
+// between them they could part the honest survivors into two, whose sums the server would learn. Takes twice the fullest run,
+// which is no less than the two fullest separate ones. O(n).
+Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction);
 
 // Active variant: INVALID_ARGUMENT [BAD_SIGNATURE] unless one of `authorities` has enrolled the advert's identity, which has
 // signed its keys for this round.

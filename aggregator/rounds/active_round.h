@@ -6,8 +6,8 @@
 //                train on after they have shared, so this phase is short.
 //   COLLECTING   when every member that shared has uploaded or left, or when cohort_size updates are here (over-provisioned
 //                devices are not waited for); at training_ms_max + collecting_ms_max with enough of them.
-//   CONFIRMING   only with the active variant of secure aggregation: when every survivor has confirmed who the survivors are or
-//                left, or 1 s after enough have; at unmasking_ms_max with enough of them.
+//   CONFIRMING   only with the active variant of secure aggregation: when enough of the committee have confirmed who the
+//                survivors are; unmasking_ms_max at most.
 //   UNMASKING    when every survivor has answered or left, or 1 s after enough have; at unmasking_ms_max with enough answers.
 //                The privacy ledger was charged when COLLECTING ended.
 //   AGGREGATING  when the candidate parameters exist and are on disk; 10 minutes for an unreachable registry.
@@ -60,7 +60,7 @@ struct PhaseUpdate {
   std::string failure_reason;
   std::optional<secagg::RoundSetup> training;
   std::optional<secagg::Inbox> collecting;
-  std::optional<Bytes> confirming;  // bitmap of the survivors over all members
+  std::optional<Bytes> confirming;  // for members of the committee: bitmap of the survivors over all members
   std::optional<secagg::UnmaskRequest> unmasking;
   WallTime deadline;
 };

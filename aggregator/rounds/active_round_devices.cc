@@ -53,6 +53,7 @@ Status ActiveRound::AddPayload(const Member& member, PhaseUpdate& update) const 
       return OkStatus();
     }
     case Phase::kConfirming: {
+      if (!server.IsConfirmer(member.index)) return OkStatus();
       EF_ASSIGN_OR_RETURN(update.confirming, server.SurvivorBitmap());
       return OkStatus();
     }

@@ -118,20 +118,21 @@ void ActiveRound::FinishSum() {
       });
 }
 
+// The committee alone is asked, and more of its signatures than the others need serve nobody.
 void ActiveRound::CheckConfirming(bool deadline) {
-  const std::uint32_t pending =
-      deadline ? 0
-               : memory_.state->members().Count([](const Member& m) { return Present(m) && m.uploaded && !m.confirmation; });
-  record_.confirmed = memory_.state->server()->confirmation_count();
-  const bool enough = memory_.state->server()->CanCloseConfirmations();
-  if (pending > 0) return enough ? StartGrace() : void();
-  if (enough) return ClosePhase({.event = Event::kSurvivorsConfirmed}, failure::kTooFewConfirmed);
-  Fail(failure::kTooFewConfirmed, std::to_string(record_.confirmed) + " survivors confirmed who the survivors are, too few");
+  const secagg::Server& server = *memory_.state->server();
+  record_.confirmed = server.confirmation_count();
+  if (server.CanCloseConfirmations()) return ClosePhase({.event = Event::kSurvivorsConfirmed}, failure::kTooFewConfirmed);
+  const auto is_pending = [&](const Member& m) { return Present(m) && server.IsConfirmer(m.index) && !m.confirmation; };
+  const std::uint32_t pending = deadline ? 0 : memory_.state->members().Count(is_pending);
+  if (record_.confirmed + pending >= record_.threshold) return;
+  Fail(failure::kTooFewConfirmed,
+       Counts(record_.confirmed, "members of the committee confirmed who the survivors are", record_.threshold));
 }
 
 void ActiveRound::CheckUnmasking(bool deadline) {
   const std::uint32_t pending =
-      deadline ? 0 : memory_.state->members().Count([](const Member& m) { return Present(m) && m.asked && !m.answer; });
+      deadline ? 0 : memory_.state->members().Count([](const Member& m) { return Present(m) && m.uploaded && !m.answer; });
   record_.unmasked = memory_.state->server()->answer_count();
   if (record_.unmasked + pending < record_.threshold) {
     return Fail(failure::kTooFewUnmasked, Counts(record_.unmasked, "survivors revealed their shares", record_.threshold));

@@ -14,7 +14,7 @@ bool Member::FellOut(Phase phase) const {
   if (phase == Phase::kTraining) return false;
   if (!sharer) return true;
   if (phase == Phase::kCollecting) return false;
-  return !uploaded || (phase == Phase::kUnmasking && !asked);
+  return !uploaded;
 }
 
 Result<Members> Members::Create(std::span<const AssignedDevice> devices, std::size_t max) {

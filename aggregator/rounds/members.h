@@ -39,7 +39,6 @@ struct Member {
   std::optional<secagg::UploadProof> proof;  // that came with its update
   bool sharer = false;                       // from COLLECTING on: its update may be in the sum
   bool uploaded = false;                     // its update is in the sum
-  bool asked = false;                        // from UNMASKING on: it can reveal shares
   std::shared_ptr<UploadSlot> slot = std::make_shared<UploadSlot>();
   bool malformed = false;  // its update was refused for good
   bool left = false;

@@ -96,11 +96,9 @@ Status RoundState::Apply(const PhaseClosed& record) {
     case Event::kUpdatesToConfirm:
       for (const auto& device_id : record.survivors) EF_RETURN_IF_ERROR(CountUpload(device_id));
       EF_RETURN_IF_ERROR(server_->CloseUploads());
-      if (record.event == Event::kUpdatesCollected) MarkAsked();
       break;
     case Event::kSurvivorsConfirmed:
       EF_RETURN_IF_ERROR(server_->CloseConfirmations());
-      MarkAsked();
       break;
     case Event::kSharesRevealed:
       if (!server_->CanUnmask()) return FailedPrecondition("BELOW_THRESHOLD", "too few shares of some member were revealed");
@@ -116,10 +114,6 @@ bool RoundState::active() const { return server_->ledger().active(); }
 
 void RoundState::MarkSharers() {
   for (auto& [id, member] : members_.all()) member.sharer = server_->IsSharer(member.index);
-}
-
-void RoundState::MarkAsked() {
-  for (auto& [id, member] : members_.all()) member.asked = member.uploaded && server_->Request(member.index).has_value();
 }
 
 std::vector<std::string> RoundState::Uploaders() const {

@@ -67,7 +67,6 @@ class RoundState {
   Result<Member*> Find(const std::string& device_id);
   bool active() const;
   void MarkSharers();
-  void MarkAsked();
 
   Members members_;
   std::shared_ptr<secagg::Server> server_;

@@ -110,10 +110,6 @@ Status CheckSecureAggregation(const SecureAggregationSpec& spec) {
 
 // Rosters between the two fail alone when their graph is not safe.
 Status CheckRosters(const TaskSpec& spec) {
-  if (spec.secure_aggregation.adversary == secagg::Adversary::kActive && AssignedMax(spec) > kActiveMembersMax) {
-    return BadTask("a round against an ACTIVE adversary has at most " + std::to_string(kActiveMembersMax) +
-                   " members; lower selection.cohort_size or over_provision");
-  }
   for (const std::uint32_t members : {AssignedMax(spec), std::max(spec.participants_min, kRosterMin)}) {
     auto graph = GraphFor(spec, members);
     if (!graph) {
@@ -167,9 +163,7 @@ secagg::Assumptions AssumptionsOf(const TaskSpec& spec) {
 }
 
 Result<secagg::GraphParameters> GraphFor(const TaskSpec& spec, std::uint32_t members) {
-  const secagg::Assumptions assumptions = AssumptionsOf(spec);
-  if (assumptions.adversary == secagg::Adversary::kActive) return secagg::DeriveCompleteGraph(members, assumptions);
-  return secagg::DeriveParameters(members, assumptions);
+  return secagg::DeriveParameters(members, AssumptionsOf(spec));
 }
 
 std::uint32_t SurvivorsMin(const TaskSpec& spec, std::uint32_t members, const secagg::GraphParameters& graph) {

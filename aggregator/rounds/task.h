@@ -126,10 +126,7 @@ std::uint32_t AssignedMax(const TaskSpec& spec);
 double DropoutFraction(const TaskSpec& spec);
 // What DeriveParameters is asked to withstand.
 secagg::Assumptions AssumptionsOf(const TaskSpec& spec);
-// Degree and threshold for a roster of n members. Against an active adversary always the complete graph, of at most
-// kActiveMembersMax members: on a sparse one, a server that tells members at distant ring places different sharers and
-// survivors can part them (docs/specs/secagg.md, threat models). The errors of DeriveParameters.
-inline constexpr std::uint32_t kActiveMembersMax = 2'048;
+// Degree and threshold for a roster of n members. The errors of DeriveParameters.
 Result<secagg::GraphParameters> GraphFor(const TaskSpec& spec, std::uint32_t members);
 // The smallest sum that is unmasked in a roster of n members on `graph`: the task's minimum; one more than the threshold of
 // shares, since a survivor's secrets are recovered by others; and, unless every member is every other's neighbour, n less the

@@ -78,15 +78,17 @@ Bytes Piece(const std::string& bytes, std::size_t i, std::size_t size) {
 // Refuses sizes that do not fit one another before it takes anything apart; what the values mean is secagg::Client's to check.
 Result<secagg::RoundSetup> FromProto(const rounds::PhaseUpdate::Training& from, const std::string& round_id) {
   constexpr std::size_t kKeys = 2 * secagg::kKeySize;
-  constexpr std::size_t kCredentials = 2 * secagg::kSignatureSize;
+  constexpr std::size_t kCredential = secagg::kKeySize + secagg::kSignatureSize;  // identity and certificate
   EF_ASSIGN_OR_RETURN(const auto adversary, FromProto(from.adversary()));
   EF_ASSIGN_OR_RETURN(const auto cipher, FromProto(from.mask_cipher()));
   const bool active = adversary == secagg::Adversary::kActive;
   const std::size_t degree = from.degree();
   if (from.members() > secagg::kMembersMax || degree >= from.members()) return BadAnswer("members and degree");
   if (from.neighbour_keys().size() != degree * kKeys ||
-      from.neighbour_credentials().size() != (active ? degree * kCredentials : 0) ||
-      from.identities().size() != (active ? from.members() * secagg::kKeySize : 0)) {
+      from.neighbour_credentials().size() != (active ? degree * (kCredential + secagg::kSignatureSize) : 0) ||
+      from.committee_credentials().size() % kCredential != 0 ||
+      from.committee_credentials().size() > (active ? degree * kCredential : 0) ||
+      from.fingerprints().size() != (active ? from.members() * secagg::kFingerprintSize : 0)) {
     return BadAnswer("sizes of keys and credentials");
   }
   if (from.roster_path().size() > secagg::kRosterLevelsMax * secagg::kDigestSize) return BadAnswer("a long path in the roster");
@@ -99,7 +101,7 @@ Result<secagg::RoundSetup> FromProto(const rounds::PhaseUpdate::Training& from, 
       .roster_digest = FromProto(from.roster_digest()),
       .roster_path = FromProto(from.roster_path()),
       .index = from.index(),
-      .identities = FromProto(from.identities()),
+      .fingerprints = FromProto(from.fingerprints()),
       .neighbours = std::vector<secagg::KeyAdvert>(degree),
   };
   for (std::size_t i = 0; i < degree; ++i) {
@@ -107,8 +109,15 @@ Result<secagg::RoundSetup> FromProto(const rounds::PhaseUpdate::Training& from, 
     advert.cipher_public_key = Piece(from.neighbour_keys(), 2 * i, secagg::kKeySize);
     advert.mask_public_key = Piece(from.neighbour_keys(), 2 * i + 1, secagg::kKeySize);
     if (!active) continue;
-    advert.certificate = Piece(from.neighbour_credentials(), 2 * i, secagg::kSignatureSize);
-    advert.signature = Piece(from.neighbour_credentials(), 2 * i + 1, secagg::kSignatureSize);
+    const ByteView credentials = AsBytes(from.neighbour_credentials()).subspan(i * (kCredential + secagg::kSignatureSize));
+    advert.identity_key = ToBytes(credentials.first(secagg::kKeySize));
+    advert.certificate = ToBytes(credentials.subspan(secagg::kKeySize, secagg::kSignatureSize));
+    advert.signature = ToBytes(credentials.subspan(kCredential, secagg::kSignatureSize));
+  }
+  ByteView left = AsBytes(from.committee_credentials());
+  for (; !left.empty(); left = left.subspan(kCredential)) {
+    setup.committee.push_back(
+        {ToBytes(left.first(secagg::kKeySize)), ToBytes(left.subspan(secagg::kKeySize, secagg::kSignatureSize))});
   }
   return setup;
 }

@@ -92,7 +92,7 @@ struct PhaseUpdate {
 
   secagg::RoundSetup setup;       // kTraining
   secagg::Inbox inbox;            // kCollecting
-  Bytes survivors;                // kConfirming: bitmap over all members
+  Bytes survivors;                // kConfirming: bitmap over all members; empty for those that are not in the committee
   secagg::UnmaskRequest request;  // kUnmasking
 };
 

@@ -105,11 +105,6 @@ class Participant {
     if (setup.members > plan_.participants_max) {
       return InvalidArgument("BAD_PLAN", "the round has more members than the plan's encoding has room for");
     }
-    if (plan_.adversary == secagg::Adversary::kActive && setup.graph.degree + 1 < setup.members) {
-      // A server that lies to members at distant ring places could part them (docs/specs/secagg.md, threat models).
-      return FailedPrecondition("UNSAFE_PARAMETERS",
-                                "against an active adversary every member must be every other's neighbour");
-    }
     EF_ASSIGN_OR_RETURN(const auto shared, client_.ShareKeys(setup));
     EF_RETURN_IF_ERROR(Retrying([&] { return round_.ShareKeys(shared); }));
     control_.Step(RoundStep::kSharedKeys);
@@ -138,11 +133,11 @@ class Participant {
     return OkStatus();
   }
 
-  // Not every survivor is needed, here and in Unmask: the others' answers may suffice before this device has seen the phase, or
-  // sent its own.
+  // Only the committee is told the survivors here. Not all of it is needed, nor every survivor in Unmask: the others' answers
+  // may suffice before this device has seen the phase, or sent its own.
   Status Confirm() {
     while (result_.phase < Phase::kConfirming) EF_RETURN_IF_ERROR(AwaitPast(Phase::kCollecting));
-    if (result_.phase > Phase::kConfirming) return OkStatus();
+    if (result_.phase > Phase::kConfirming || seen_.survivors.empty()) return OkStatus();
     EF_ASSIGN_OR_RETURN(const auto confirmation, Counted(client_.Confirm(seen_.survivors)));
     EF_RETURN_IF_ERROR(UnlessOver(Retrying([&] { return round_.Confirm(confirmation); })));
     control_.Step(RoundStep::kConfirmed);
@@ -152,10 +147,6 @@ class Participant {
   Status Unmask() {
     while (result_.phase < Phase::kUnmasking) EF_RETURN_IF_ERROR(AwaitPast(std::max(result_.phase, Phase::kCollecting)));
     if (result_.phase > Phase::kUnmasking || seen_.request.survivors.empty()) return OkStatus();
-    // A device that has missed CONFIRMING still binds itself to the survivors before it answers for them.
-    if (client_.state() == "masked" && plan_.adversary == secagg::Adversary::kActive) {
-      EF_ASSIGN_OR_RETURN([[maybe_unused]] const auto late, Counted(client_.Confirm(seen_.request.survivors)));
-    }
     EF_ASSIGN_OR_RETURN(const auto answer, Counted(client_.Unmask(seen_.request)));
     EF_RETURN_IF_ERROR(UnlessOver(Retrying([&] { return round_.Unmask(answer); })));
     control_.Step(RoundStep::kUnmasked);

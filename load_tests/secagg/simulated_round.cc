@@ -117,6 +117,7 @@ void SimulatedRound::Confirm() {
   confirmations_.resize(options_.members);
   const Bytes bitmap = Must(server_.SurvivorBitmap());
   for (const std::uint32_t index : server_.survivors()) {
+    if (!server_.IsConfirmer(index)) continue;
     confirmations_[index - 1] = Must(members_[index].Confirm(bitmap));
     Must(server_.AddConfirmation(index, confirmations_[index - 1]));
   }

@@ -34,7 +34,7 @@ class DeviceTraffic {
     AddSetup(vector_length);
     AddShares();
     AddInbox();
-    if (!round_.confirmations().empty()) AddConfirmation();
+    if (!round_.confirmations().empty() && round_.server().IsConfirmer(index_)) AddConfirmation();
     AddAnswer();
     AwaitPhase();  // the end of the round
   }
@@ -111,10 +111,16 @@ void DeviceTraffic::AddSetup(std::uint64_t vector_length) {
   training.set_server_nonce(ToString(setup.server_nonce));
   training.set_roster_digest(ToString(setup.roster_digest));
   training.set_roster_path(ToString(setup.roster_path));
-  training.set_identities(ToString(setup.identities));
+  training.set_fingerprints(ToString(setup.fingerprints));
   for (const secagg::KeyAdvert& neighbour : setup.neighbours) {
     training.mutable_neighbour_keys()->append(AsText(neighbour.cipher_public_key)).append(AsText(neighbour.mask_public_key));
-    training.mutable_neighbour_credentials()->append(AsText(neighbour.certificate)).append(AsText(neighbour.signature));
+    training.mutable_neighbour_credentials()
+        ->append(AsText(neighbour.identity_key))
+        .append(AsText(neighbour.certificate))
+        .append(AsText(neighbour.signature));
+  }
+  for (const secagg::Credential& member : setup.committee) {
+    training.mutable_committee_credentials()->append(AsText(member.identity_key)).append(AsText(member.certificate));
   }
   Count(update);
   CountKeys(training.neighbour_keys().size());
@@ -206,8 +212,19 @@ std::unique_ptr<SimulatedRound> PlayRound(RoundOptions options) {
   return round;
 }
 
+// A member that is told most: in active rounds one without neighbours in the committee.
+std::uint32_t ToldMost(SimulatedRound& round) {
+  std::uint32_t most = 1;
+  std::size_t size = 0;
+  for (std::uint32_t index = 1; index <= round.options().members; ++index) {
+    const std::size_t told = Must(round.server().Setup(index)).committee.size();
+    if (told > size) most = index, size = told;
+  }
+  return most;
+}
+
 DeviceTraffic TrafficOf(SimulatedRound& round, std::uint64_t vector_length) {
-  DeviceTraffic traffic(round, round.options().members);
+  DeviceTraffic traffic(round, ToldMost(round));
   traffic.AddProtocol(vector_length);
   traffic.AddUpload(vector_length);
   return traffic;
@@ -233,7 +250,7 @@ void AddThousandRows(const BenchSize& size, secagg::Adversary adversary, json& r
     rows.push_back(RowAtMost(size, "payload_over_exact" + suffix, Ratio(traffic.payload(), exact), "", 1));
     rows.push_back(Row("traffic" + suffix, static_cast<double>(traffic.total()), "B"));
     const double ratio = Ratio(traffic.total(), traffic.payload());
-    // The bars are those of the semi-honest variant: signatures and the list of identities come on top in the active one.
+    // The bars are those of the semi-honest variant: signatures and who the others are come on top in the active one.
     rows.push_back(active ? Row("traffic_over_payload" + suffix, ratio, "")
                           : RowAtMost(size, "traffic_over_payload" + suffix, ratio, "", bar));
   }

@@ -103,6 +103,7 @@ Status Replay::Apply(const SharedRecord& record) {
   ledger->parameters = roster.parameters;
   ledger->survivors_min = roster.survivors_min;
   ledger->neighbours = roster.neighbours;
+  ledger->committee = roster.committee;
   ledger->roster = roster.roster;
   ledger->session = roster.session;
   ledger->shared.resize(roster.members());
@@ -133,7 +134,6 @@ Status Replay::Apply(const UploadsRecord& record) {
   EF_RETURN_IF_ERROR(Enter(state_->CloseUploads()));
   if (ledger().active()) {
     const Graph graph(GraphSeed(ledger().session), summary.members, summary.graph.degree);
-    EF_RETURN_IF_ERROR(CheckConnected(graph, ledger().sharer_bitmap, options_.corrupt_fraction));
     EF_RETURN_IF_ERROR(CheckConnected(graph, record.survivors, options_.corrupt_fraction));
   }
   summary.survivors = static_cast<std::uint32_t>(ledger().survivors.size());

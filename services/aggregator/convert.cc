@@ -107,10 +107,16 @@ pb::PhaseUpdate::Training SetupToProto(const secagg::RoundSetup& setup) {
   message.set_server_nonce(ToString(setup.server_nonce));
   message.set_roster_digest(ToString(setup.roster_digest));
   message.set_roster_path(ToString(setup.roster_path));
-  message.set_identities(ToString(setup.identities));
+  message.set_fingerprints(ToString(setup.fingerprints));
   for (const secagg::KeyAdvert& neighbour : setup.neighbours) {
     message.mutable_neighbour_keys()->append(AsText(neighbour.cipher_public_key)).append(AsText(neighbour.mask_public_key));
-    message.mutable_neighbour_credentials()->append(AsText(neighbour.certificate)).append(AsText(neighbour.signature));
+    message.mutable_neighbour_credentials()
+        ->append(AsText(neighbour.identity_key))
+        .append(AsText(neighbour.certificate))
+        .append(AsText(neighbour.signature));
+  }
+  for (const secagg::Credential& member : setup.committee) {
+    message.mutable_committee_credentials()->append(AsText(member.identity_key)).append(AsText(member.certificate));
   }
   return message;
 }

@@ -27,6 +27,7 @@ void PrintParameters(const Output& out, const ParamsSpec& spec, const secagg::Gr
                      const secagg::Assumptions& assumptions) {
   const secagg::FailureBounds bounds = secagg::BoundFailures(spec.clients, parameters, assumptions);
   const std::string privacy = "2^-" + std::to_string(secagg::kSecurityBits + 1);
+  const std::string correctness = "2^-" + std::to_string(assumptions.correctness_bits);
   const bool complete = parameters.degree + 1 == spec.clients;
   out.PrintFields({{"degree", std::to_string(parameters.degree) + (complete ? " (the complete graph)" : "")},
                    {"threshold", std::to_string(parameters.threshold)},
@@ -36,8 +37,8 @@ void PrintParameters(const Output& out, const ParamsSpec& spec, const secagg::Gr
   out.PrintTable({"FAILURE", "AT MOST", "LIMIT"},
                  {{"the honest survivors fall into parts", FormatBound(bounds.disconnected), privacy},
                   {"corrupt neighbours expose a client", FormatBound(bounds.exposed), privacy},
-                  {"a client cannot be unmasked, the round fails", FormatBound(bounds.unrecovered),
-                   "2^-" + std::to_string(assumptions.correctness_bits)}});
+                  {"a client cannot be unmasked, the round fails", FormatBound(bounds.unrecovered), correctness},
+                  {"dropouts look chosen, the round fails", FormatBound(bounds.suspected), correctness}});
 }
 
 Status Params(Context& context, const ParamsSpec& spec) {

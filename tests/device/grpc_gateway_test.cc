@@ -84,12 +84,14 @@ class GrpcGateway : public ::testing::Test {
     training->set_adversary(selection::ADVERSARY_ACTIVE);
     training->set_vector_length(10);
     training->set_element_bits(17);
-    training->set_identities(std::string(4 * 32, 'i'));
+    training->set_fingerprints(std::string(4 * 8, 'i'));
     training->set_roster_path(std::string(2 * 32, 'p'));
     for (const char neighbour : {'a', 'b', 'c'}) {
       training->mutable_neighbour_keys()->append(32, neighbour).append(32, static_cast<char>(neighbour + 3));
-      training->mutable_neighbour_credentials()->append(64, neighbour).append(64, static_cast<char>(neighbour + 3));
+      const auto next = static_cast<char>(neighbour + 3);
+      training->mutable_neighbour_credentials()->append(32, 'k').append(64, neighbour).append(64, next);
     }
+    for (const char member : {'m', 'n'}) training->mutable_committee_credentials()->append(32, member).append(64, 'c');
   }
   Result<PhaseUpdate> Await() const { return round_->AwaitPhase(Phase::kSelecting, std::chrono::milliseconds(10)); }
   // Of the answer after `spoil`.
@@ -125,13 +127,16 @@ TEST_F(GrpcGateway, TakesTheSetupApart) {
   EXPECT_EQ(setup.config,
             (secagg::SessionConfig{"round-1", secagg::Adversary::kActive, secagg::MaskCipher::kAes256Ctr, 10, 17}));
   EXPECT_EQ(setup.graph, (secagg::GraphParameters{3, 2}));
-  EXPECT_EQ(setup.identities, Repeated('i', 4 * 32));
+  EXPECT_EQ(setup.fingerprints, Repeated('i', 4 * 8));
   EXPECT_EQ(setup.roster_path, Repeated('p', 2 * 32));
   ASSERT_EQ(setup.neighbours.size(), 3U);
   EXPECT_EQ(setup.neighbours[1].cipher_public_key, Repeated('b', 32));
   EXPECT_EQ(setup.neighbours[1].mask_public_key, Repeated('e', 32));
+  EXPECT_EQ(setup.neighbours[0].identity_key, Repeated('k', 32));
   EXPECT_EQ(setup.neighbours[2].certificate, Repeated('c', 64));
   EXPECT_EQ(setup.neighbours[2].signature, Repeated('f', 64));
+  EXPECT_EQ(setup.committee,
+            (std::vector<secagg::Credential>{{Repeated('m', 32), Repeated('c', 64)}, {Repeated('n', 32), Repeated('c', 64)}}));
 }
 
 TEST_F(GrpcGateway, RefusesSizesThatDoNotFit) {
@@ -142,7 +147,9 @@ TEST_F(GrpcGateway, RefusesSizesThatDoNotFit) {
            [](Training& t) { t.set_members(0); }, [](Training& t) { t.set_members(16'385); },
            [](Training& t) { t.mutable_neighbour_keys()->pop_back(); },
            [](Training& t) { t.mutable_neighbour_keys()->append(3'000'000, 'x'); },
-           [](Training& t) { t.clear_neighbour_credentials(); }, [](Training& t) { t.mutable_identities()->push_back('x'); },
+           [](Training& t) { t.clear_neighbour_credentials(); }, [](Training& t) { t.mutable_fingerprints()->push_back('x'); },
+           [](Training& t) { t.mutable_committee_credentials()->push_back('x'); },
+           [](Training& t) { t.mutable_committee_credentials()->append(2 * 96, 'x'); },
            [](Training& t) { t.mutable_roster_path()->append(13 * 32, 'x'); },
            // Of the semi-honest variant, which has neither.
            [](Training& t) { t.set_adversary(selection::ADVERSARY_SEMI_HONEST); }}) {

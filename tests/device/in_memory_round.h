@@ -86,6 +86,8 @@ class InMemoryRound {
     }
     if (phase_ == Phase::kCollecting && AllHave(&Member::uploaded)) {
       Enter(server_.CloseUploads(), options_.adversary == secagg::Adversary::kActive ? Phase::kConfirming : Phase::kUnmasking);
+      for (auto& [index, member] : members_)
+        member.confirmed = !server_.IsConfirmer(index);  // who is not asked has said it all
     } else if (phase_ == Phase::kConfirming && (Enough(server_.CanCloseConfirmations()) || AllHave(&Member::confirmed))) {
       Enter(server_.CloseConfirmations(), Phase::kUnmasking);
     } else if (phase_ == Phase::kUnmasking && (Enough(server_.CanUnmask()) || AllHave(&Member::answered))) {
@@ -139,15 +141,9 @@ class InMemoryGateway final : public RoundGateway {
     } else if (update.phase == Phase::kCollecting) {
       EF_ASSIGN_OR_RETURN(update.inbox, round_.server_.InboxOf(index_));
     } else if (update.phase == Phase::kConfirming) {
-      EF_ASSIGN_OR_RETURN(update.survivors, round_.server_.SurvivorBitmap());
+      if (round_.server_.IsConfirmer(index_)) update.survivors = round_.server_.SurvivorBitmap().value();
     } else if (update.phase == Phase::kUnmasking) {
-      // Nothing for whom too few neighbours have confirmed.
-      if (auto request = round_.server_.Request(index_)) {
-        update.request = std::move(*request);
-      } else {
-        round_.members_[index_].answered = true;
-        round_.Advance();
-      }
+      EF_ASSIGN_OR_RETURN(update.request, round_.server_.Request(index_));
     }
     if (tamper_) tamper_(update);
     return update;

@@ -16,16 +16,20 @@ using secagg::Adversary;
 
 // In a child process: device 0 takes its part in round-1 and stops for good after `last`, when it has told the parent.
 [[noreturn]] void TakePartUntil(RoundStep last, const std::filesystem::path& file, int told) {
-  Participants fleet(Adversary::kActive, TestEncoding(), "round-1", /*patient=*/true);
-  const auto guard = GuardFile::Open(file).value();
-  fleet.devices[0].guard = guard.get();
-  fleet.devices[0].control.on_step = [&](RoundStep step) {
-    if (step != last) return;
-    const char done = 1;
-    if (::write(told, &done, 1) != 1) ::_exit(2);
-    while (true) ::pause();
-  };
-  static_cast<void>(fleet.Run());
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    std::filesystem::remove(file);
+    Participants fleet(Adversary::kActive, TestEncoding(), "round-1", /*patient=*/true);
+    const auto guard = GuardFile::Open(file).value();
+    fleet.devices[0].guard = guard.get();
+    fleet.devices[0].control.on_step = [&](RoundStep step) {
+      if (step != last) return;
+      const char done = 1;
+      if (::write(told, &done, 1) != 1) ::_exit(2);
+      while (true) ::pause();
+    };
+    static_cast<void>(fleet.Run());
+    if (last != RoundStep::kConfirmed) break;  // the device may not have been in the committee: another try from scratch
+  }
   ::_exit(3);
 }
 

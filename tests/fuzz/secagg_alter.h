@@ -63,13 +63,16 @@ inline Parts PartsOf(secagg::Confirmation& m) { return {{&m.signature}, {}}; }
 inline Parts PartsOf(secagg::UnmaskRequest& m) { return {{&m.survivors, &m.signers, &m.signatures, &m.uploads}, {}}; }
 inline Parts PartsOf(secagg::UnmaskAnswer& m) { return {{&m.survivors_digest, &m.held, &m.shares}, {}}; }
 inline Parts PartsOf(secagg::RoundSetup& m) {
-  Parts parts{{&m.server_nonce, &m.roster_digest, &m.roster_path, &m.identities},
+  Parts parts{{&m.server_nonce, &m.roster_digest, &m.roster_path, &m.fingerprints},
               {std::as_writable_bytes(std::span(m.config.round_id)), InMemory(m.config.adversary), InMemory(m.config.cipher),
                InMemory(m.config.vector_length), InMemory(m.config.element_bits), InMemory(m.members), InMemory(m.graph.degree),
                InMemory(m.graph.threshold), InMemory(m.survivors_min), InMemory(m.index)}};
   for (secagg::KeyAdvert& neighbour : m.neighbours) {
     const Parts of_one = PartsOf(neighbour);
     parts.strings.insert(parts.strings.end(), of_one.strings.begin(), of_one.strings.end());
+  }
+  for (secagg::Credential& member : m.committee) {
+    parts.strings.insert(parts.strings.end(), {&member.identity_key, &member.certificate});
   }
   return parts;
 }

@@ -212,6 +212,7 @@ class Round {
     std::vector<Bytes> bitmaps;
     std::vector<secagg::Confirmation> earlier;
     for (const std::uint32_t i : server().survivors()) {
+      if (!server().IsConfirmer(i)) continue;
       std::optional<secagg::Confirmation> confirmation;
       const auto survivors = Exchange(
           honest, bitmaps,
@@ -240,14 +241,10 @@ class Round {
     std::vector<secagg::UnmaskRequest> requests;
     std::vector<secagg::UnmaskAnswer> earlier;
     for (const std::uint32_t i : server().survivors()) {
-      const auto honest = server().Request(i);
-      if (!honest) {
-        Require(honest.error().reason() == "UNCONFIRMED");
-        continue;
-      }
+      const secagg::UnmaskRequest honest = server().Request(i).value();
       std::optional<secagg::UnmaskAnswer> answer;
       const auto request = Exchange(
-          *honest, requests,
+          honest, requests,
           [&](const secagg::UnmaskRequest& r) {
             auto result = fleet_.client(i).Unmask(r);
             if (!result) return Status(result.error());

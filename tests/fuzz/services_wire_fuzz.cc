@@ -201,7 +201,7 @@ struct Round {
       if (i != dropped) {
         by.upload.set_sha256(std::string(32, 'u'));
         by.upload.set_proof_signature(ToString(fleet.proofs[i - 1].signature));
-        if (fleet.active()) by.confirmation = device::ToProto(fleet.client(i).Confirm(survivors).value());
+        if (fleet.server.IsConfirmer(i)) by.confirmation = device::ToProto(fleet.client(i).Confirm(survivors).value());
         by.answer = device::ToProto(fleet.client(i).Unmask(fleet.server.Request(i).value()).value());
       }
       for (auto* participant :

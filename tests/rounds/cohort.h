@@ -90,11 +90,12 @@ class SimDevice {
   }
   Status Confirm(ActiveRound& round) {
     if (!confirmation_) {
-      EF_ASSIGN_OR_RETURN(const auto update, Poll(round, Phase::kCollecting));
-      if (!update.confirming) return FailedPrecondition("NO_SURVIVORS", "not confirming");
-      EF_ASSIGN_OR_RETURN(confirmation_, client_.Confirm(*update.confirming));
+      const auto update = Poll(round, Phase::kCollecting);
+      if (!update) return UnlessEnough(update.error());
+      if (!update->confirming) return OkStatus();  // it is not in the committee, or enough of that have confirmed
+      EF_ASSIGN_OR_RETURN(confirmation_, client_.Confirm(*update->confirming));
     }
-    return Say([&](auto answer) { round.Confirm(who_, *confirmation_, answer); });
+    return UnlessEnough(Say([&](auto answer) { round.Confirm(who_, *confirmation_, answer); }));
   }
   // What it will reveal; a test may spoil it.
   Result<secagg::UnmaskAnswer*> PrepareAnswer(ActiveRound& round) {
@@ -144,6 +145,11 @@ class SimDevice {
   std::vector<std::uint32_t> plain_;
   Bytes masked_;
   secagg::UploadProof proof_;
+  // The phase ends, or has ended, when enough have confirmed.
+  static Status UnlessEnough(const Status& status) {
+    return status.reason() == "WRONG_PHASE" || status.reason() == "ROUND_BUSY" ? OkStatus() : status;
+  }
+
   std::optional<secagg::Confirmation> confirmation_;
   std::optional<secagg::UnmaskAnswer> answer_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "secagg/packing.h"
+#include "secagg/server_states.h"
 
 namespace edgefleet::secagg::testing {
 namespace {
@@ -28,6 +29,16 @@ Bytes BitmapOf(const std::vector<std::uint32_t>& members, std::size_t things) {
   Bytes bitmap(BitmapSize(things));
   for (const std::uint32_t member : members) SetBit(bitmap, member - 1);
   return bitmap;
+}
+
+FleetOptions LeavingOut(FleetOptions options, std::uint32_t member) {
+  if (options.adversary != Adversary::kActive) return options;
+  for (;; ++options.seed) {
+    Fleet fleet(options);
+    if (!fleet.AdvertiseAndClose().ok()) return options;
+    const auto& committee = fleet.server.ledger().committee;
+    if (std::ranges::find(committee, member) == committee.end()) return options;
+  }
 }
 
 Fleet::Fleet(const FleetOptions& fleet)
@@ -98,7 +109,7 @@ Status Fleet::ConfirmAndClose(const std::set<std::uint32_t>& missing) {
   if (!active()) return OkStatus();
   EF_ASSIGN_OR_RETURN(const Bytes survivors, server.SurvivorBitmap());
   for (const std::uint32_t index : server.survivors()) {
-    if (missing.contains(index)) continue;
+    if (missing.contains(index) || !server.IsConfirmer(index)) continue;
     EF_ASSIGN_OR_RETURN(const Confirmation confirmation, client(index).Confirm(survivors));
     EF_RETURN_IF_ERROR(server.AddConfirmation(index, confirmation));
   }
@@ -108,10 +119,8 @@ Status Fleet::ConfirmAndClose(const std::set<std::uint32_t>& missing) {
 Status Fleet::AnswerAndUnmask(const std::set<std::uint32_t>& missing, ThreadPool* pool) {
   for (const std::uint32_t index : server.survivors()) {
     if (missing.contains(index)) continue;
-    const auto request = server.Request(index);
-    if (!request && request.error().reason() == "UNCONFIRMED") continue;
-    if (!request) return request.error();
-    EF_ASSIGN_OR_RETURN(const UnmaskAnswer answer, client(index).Unmask(*request));
+    EF_ASSIGN_OR_RETURN(const UnmaskRequest request, server.Request(index));
+    EF_ASSIGN_OR_RETURN(const UnmaskAnswer answer, client(index).Unmask(request));
     EF_RETURN_IF_ERROR(server.AddAnswer(index, answer));
   }
   return server.Unmask(sum, pool);

@@ -43,9 +43,8 @@ class Fleet {
   Status AdvertiseAndClose();
   Status ShareAndClose(const std::set<std::uint32_t>& missing = {});
   Status UploadAndClose(const std::set<std::uint32_t>& missing = {});
-  // Nothing in the semi-honest variant.
+  // What the committee says; nothing in the semi-honest variant.
   Status ConfirmAndClose(const std::set<std::uint32_t>& missing = {});
-  // Survivors that the server cannot ask (UNCONFIRMED) are left out.
   Status AnswerAndUnmask(const std::set<std::uint32_t>& missing = {}, ThreadPool* pool = nullptr);
   // All of it.
   Status Play(const Dropouts& dropouts = {}, ThreadPool* pool = nullptr);
@@ -72,6 +71,9 @@ class Fleet {
 };
 
 inline constexpr char kRound[] = "round-7";
+
+// `options` (a complete graph) with a seed for which `member` is the one that is not in the committee.
+FleetOptions LeavingOut(FleetOptions options, std::uint32_t member);
 
 // The bitmap over `things` with the bits of `members` (counted from 1).
 Bytes BitmapOf(const std::vector<std::uint32_t>& members, std::size_t things);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "secagg/server_states.h"
 #include "secagg/session.h"
 #include "tests/secagg/fleet.h"
 
@@ -14,6 +15,7 @@ namespace {
 using testing::BitmapOf;
 using testing::Fleet;
 using testing::FleetOptions;
+using testing::LeavingOut;
 using testing::Words;
 
 FleetOptions Options(Adversary adversary) {
@@ -279,18 +281,21 @@ TEST_P(HostileClients, ADealerWhoseCommitmentIsFalseIsNamed) {
   EXPECT_EQ(fleet_.server.blames(), expected);
 }
 
-// It was told the survivors, but has not signed them: an answer of its own making would stand in a transcript that no verifier
-// takes.
-TEST(HostileClientsActive, AnswersWithoutAConfirmation) {
-  Fleet fleet({.members = 5, .graph = {4, 3}, .survivors_min = 3, .adversary = Adversary::kActive});
+// Only those speak for all who were drawn for it, and each for itself.
+TEST(HostileClientsActive, ConfirmationsOfOthersThanTheCommittee) {
+  Fleet fleet(LeavingOut({.members = 5, .graph = {4, 3}, .survivors_min = 3, .adversary = Adversary::kActive}, 5));
   ASSERT_TRUE(fleet.AdvertiseAndClose().ok());
   ASSERT_TRUE(fleet.ShareAndClose().ok());
   ASSERT_TRUE(fleet.UploadAndClose().ok());
-  ASSERT_TRUE(fleet.ConfirmAndClose({5}).ok());
-  UnmaskAnswer answer{.survivors_digest = ToBytes(SurvivorsDigest(fleet.server.SurvivorBitmap().value())), .held = Bytes(1)};
-  EXPECT_EQ(fleet.server.AddAnswer(5, answer).reason(), "UNCONFIRMED");
-  EXPECT_EQ(fleet.server.answer_count(), 0U);
-  ASSERT_TRUE(fleet.AnswerAndUnmask({5}).ok());
+  const Ledger& ledger = fleet.server.ledger();
+  EXPECT_FALSE(fleet.server.IsConfirmer(5));
+  const auto signature =
+      SignSurvivors(fleet.identities[4], ledger.session, SharersDigest(ledger.sharer_bitmap), ledger.survivor_bitmap);
+  EXPECT_EQ(fleet.server.AddConfirmation(5, {ToBytes(signature)}).reason(), "NOT_IN_COMMITTEE");
+  EXPECT_EQ(fleet.server.confirmation_count(), 0U);
+  EXPECT_EQ(Reason(fleet.client(5).Confirm(ledger.survivor_bitmap)), "NOT_IN_COMMITTEE");
+  ASSERT_TRUE(fleet.ConfirmAndClose().ok());
+  ASSERT_TRUE(fleet.AnswerAndUnmask().ok());
   EXPECT_EQ(fleet.sum, fleet.PlainSum(fleet.server.survivors()));
   EXPECT_TRUE(fleet.server.blames().empty());
 }

@@ -70,20 +70,21 @@ TEST(Bounds, AgreeWithCounting) {
     for (std::uint32_t degree = 2; degree < kMembers; degree += degree == 28 ? 1 : 2) {
       for (std::uint32_t threshold = 2; threshold <= degree; ++threshold) {
         SCOPED_TRACE(std::to_string(marked) + " " + std::to_string(degree) + " " + std::to_string(threshold));
-        const auto expect = [&](double bound, std::uint32_t least) {
+        const auto expect = [&](double bound, std::uint32_t least, double places) {
           if (least * (kMembers - 1) <= marked * degree) {
             EXPECT_EQ(bound, 0);  // up to the mean nothing is claimed
-          } else if (const double exact = kMembers * ExactTail(kMembers - 1, marked, degree, least); exact == 0) {
+          } else if (const double exact = places * ExactTail(kMembers - 1, marked, degree, least); exact == 0) {
             EXPECT_EQ(bound, kNever);
           } else {
             EXPECT_NEAR(bound, std::min(0.0, std::log2(exact)), 1e-9);
           }
         };
         const GraphParameters parameters{degree, threshold};
-        expect(BoundFailures(kMembers, parameters, {kSemiHonest, fraction, 0}).exposed, threshold);
+        expect(BoundFailures(kMembers, parameters, {kSemiHonest, fraction, 0}).exposed, threshold, kMembers);
         if (2 * threshold > degree)
-          expect(BoundFailures(kMembers, parameters, {kActive, fraction, 0}).exposed, 2 * threshold - degree);
-        expect(BoundFailures(kMembers, parameters, {kSemiHonest, 0, fraction}).unrecovered, degree - threshold + 1);
+          expect(BoundFailures(kMembers, parameters, {kActive, fraction, 0}).exposed, 2 * threshold - degree,
+                 kMembers + 1);  // and the committee
+        expect(BoundFailures(kMembers, parameters, {kSemiHonest, 0, fraction}).unrecovered, degree - threshold + 1, kMembers);
       }
     }
   }
@@ -135,9 +136,9 @@ TEST(Derive, FindsTheLeastDegreeOrThereIsNone) {
           for (std::uint32_t degree = 2; degree < members && first.degree == 0; ++degree) {
             for (std::uint32_t threshold = 2; threshold <= degree && first.degree == 0; ++threshold) {
               const GraphParameters tried{degree, threshold};
-              if (CheckPrivacy(members, tried, assumptions).ok() &&
-                  BoundFailures(members, tried, assumptions).unrecovered <= -20)
-                first = tried;
+              if (!CheckPrivacy(members, tried, assumptions).ok()) continue;
+              const FailureBounds bounds = BoundFailures(members, tried, assumptions);
+              if (std::max(bounds.unrecovered, bounds.suspected) <= -20) first = tried;
             }
           }
           const auto derived = DeriveParameters(members, assumptions);
@@ -178,6 +179,7 @@ TEST(Derive, GivesThePrivacyAndCorrectnessThatWereAskedFor) {
         ASSERT_TRUE(derived) << derived.error().ToString();
         EXPECT_TRUE(CheckPrivacy(members, *derived, assumptions).ok());
         EXPECT_LE(BoundFailures(members, *derived, assumptions).unrecovered, -static_cast<double>(bits));
+        EXPECT_LE(BoundFailures(members, *derived, assumptions).suspected, -static_cast<double>(bits));
       }
     }
   }

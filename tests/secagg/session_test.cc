@@ -37,8 +37,8 @@ TEST(SessionIds, DifferInEveryField) {
       [](RoundSetup& s) { s.survivors_min = 5; },
       [](RoundSetup& s) { s.server_nonce[31] = std::byte{1}; },
       [](RoundSetup& s) { s.roster_digest[0] = std::byte{1}; },
-      [](RoundSetup& s) { s.identities = Bytes(5 * kKeySize); },
-      [](RoundSetup& s) { s.identities = Bytes(4 * kKeySize); },
+      [](RoundSetup& s) { s.fingerprints = Bytes(5 * kFingerprintSize); },
+      [](RoundSetup& s) { s.fingerprints = Bytes(4 * kFingerprintSize); },
   };
   std::set<SessionId> ids;
   for (const auto& change : changes) {
@@ -53,6 +53,7 @@ TEST(SessionIds, AreTheSameForAllMembers) {
   other.index = 3;
   other.roster_path = Bytes(3 * kDigestSize);
   other.neighbours.resize(4);
+  other.committee.resize(1);
   EXPECT_EQ(SessionIdOf(SampleSetup()), SessionIdOf(other));
 }
 
@@ -150,6 +151,15 @@ TEST(Connected, RefusesDropoutsThatLieTogetherOnTheRing) {
   EXPECT_EQ(check([](std::size_t i) { return 10 * i; }), "");
   EXPECT_EQ(check([](std::size_t i) { return 980 + i; }), "DISCONNECTED");  // also across the ring's seam
   EXPECT_EQ(check([](std::size_t i) { return i % 2 == 0 ? i / 2 : 500 + i / 2; }), "DISCONNECTED");  // two runs
+}
+
+TEST(Committees, AreTheFirstPlacesOfTheRing) {
+  for (const std::uint32_t degree : {4U, 7U, 8U}) {
+    const Graph graph(SessionIdOf(SampleSetup()), degree == 7 ? 8 : 9, degree);
+    const auto committee = CommitteeOf(graph);
+    EXPECT_EQ(std::vector(committee.begin(), committee.end()),
+              std::vector(graph.ring().begin(), graph.ring().begin() + degree));
+  }
 }
 
 TEST(Connected, ACompleteGraphCannotBeParted) {

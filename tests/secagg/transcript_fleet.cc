@@ -9,6 +9,10 @@ const crypto::Ed25519SecretKey& TranscriptKey() {
   return key;
 }
 
+FleetOptions Small(Adversary adversary) {
+  return LeavingOut({.members = 6, .graph = {5, 4}, .survivors_min = 4, .adversary = adversary}, 2);
+}
+
 Status PlayWithTranscript(Fleet& fleet, TranscriptWriter& transcript, const Dropouts& dropouts) {
   EF_RETURN_IF_ERROR(transcript.Opened(fleet.server));
   const auto failed = [&](const Status& status) { return transcript.Ended(&fleet.server, Outcome::kFailed, status.reason()); };

@@ -15,6 +15,9 @@ namespace edgefleet::secagg::testing {
 
 const crypto::Ed25519SecretKey& TranscriptKey();
 
+// Six members, t = 4. Where member 2 drops out, all survivors are in the committee.
+FleetOptions Small(Adversary adversary);
+
 // Plays the round and writes each record after the closing that it tells of; ends it as failed with the reason of a closing
 // that fails.
 Status PlayWithTranscript(Fleet& fleet, TranscriptWriter& transcript, const Dropouts& dropouts = {});

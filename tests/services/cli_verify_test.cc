@@ -40,7 +40,7 @@ class Verify : public ::testing::Test {
   }
 
   const test::TempDir dir_;
-  fleet::Fleet round_{{.members = 6, .graph = {5, 4}, .survivors_min = 4, .adversary = secagg::Adversary::kActive}};
+  fleet::Fleet round_{fleet::Small(secagg::Adversary::kActive)};
 };
 
 TEST_F(Verify, PrintsWhatTookPlace) {
