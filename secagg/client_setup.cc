@@ -86,6 +86,7 @@ Status CheckNeighbours(const RoundSetup& setup, const ClientOptions& options, co
     }
     EF_RETURN_IF_ERROR(CheckAdvertSignature(setup.config.round_id, advert, options.policy.authorities));
     hood.identities.push_back(ToPublicKey(advert.identity_key));
+    hood.adverts.push_back(AdvertDigest(advert));
   }
   return OkStatus();
 }
@@ -151,6 +152,7 @@ Result<Neighbourhood> CheckSetup(const RoundSetup& setup, const ClientOptions& o
   EF_RETURN_IF_ERROR(CheckRosterDigest(setup, own));
   if (options.adversary == Adversary::kActive) {
     neighbourhood.graph = std::move(graph);
+    neighbourhood.advert = AdvertDigest(own);
     EF_RETURN_IF_ERROR(CheckFingerprints(setup));
     EF_RETURN_IF_ERROR(CheckNeighbours(setup, options, own, neighbourhood));
     EF_RETURN_IF_ERROR(CheckCommittee(setup, options, own, neighbourhood));

@@ -72,7 +72,7 @@ Result<ClientState::Step<KeyAdvert>> ClientStart::AdvertiseKeys() {
     advert.certificate = ToBytes(options.identity->certificate);
     advert.signature = ToBytes(SignAdvert(*options.identity, options.round_id, cipher.public_key, mask.public_key));
   }
-  EF_RETURN_IF_ERROR(context().Bind(Statement::kAdvert, RosterDigest({&advert, 1})));
+  EF_RETURN_IF_ERROR(context().Bind(Statement::kAdvert, AdvertDigest(advert)));
   auto next = std::make_unique<ClientAdvertised>(TakeContext(), std::move(cipher), std::move(mask), advert);
   return Step<KeyAdvert>{std::move(advert), std::move(next)};
 }
@@ -161,7 +161,7 @@ Result<ClientState::Step<UploadProof>> ClientShared::Mask(const Inbox& inbox, st
   UploadProof proof;
   if (context().active()) {
     const auto sharers = SharersDigest(inbox.sharers);
-    proof.signature = ToBytes(SignUpload(*context().options.identity, neighbourhood_.session, sharers));
+    proof.signature = ToBytes(SignUpload(*context().options.identity, neighbourhood_.session, neighbourhood_.advert, sharers));
   }
   ApplyMasks(inbox.senders, update);
   auto next = std::make_unique<ClientMasked>(TakeContext(), std::move(neighbourhood_), std::move(held));
@@ -200,7 +200,7 @@ Status ClientMasked::CheckSurvivors(ByteView survivors) const {
                                                        " of them neighbours, are fewer than the round allows; leave it");
   }
   if (!context().active()) return OkStatus();
-  return CheckConnected(*hood.graph, survivors, context().options.policy.corrupt_fraction);
+  return CheckConnected(*hood.graph, hood.threshold, survivors, context().options.policy.corrupt_fraction);
 }
 
 Result<ClientState::Step<Confirmation>> ClientMasked::Confirm(ByteView survivors) {
@@ -247,8 +247,8 @@ Status ClientMasked::CheckUploads(const UnmaskRequest& request) const {
   for (std::size_t place = 0; place < neighbourhood_.neighbours.size(); ++place) {
     if (!TestBit(request.survivors, neighbourhood_.neighbours[place] - 1)) continue;
     if (signatures.size() < kSignatureSize) return refused("the upload of a surviving neighbour is not signed");
-    const auto& identity = neighbourhood_.identities[place];
-    if (!VerifyUpload(identity, neighbourhood_.session, sharers, signatures.first(kSignatureSize))) {
+    if (!VerifyUpload(neighbourhood_.identities[place], neighbourhood_.session, neighbourhood_.adverts[place], sharers,
+                      signatures.first(kSignatureSize))) {
       return refused("a surviving neighbour has not masked for the same members as this device");
     }
     signatures = signatures.subspan(kSignatureSize);

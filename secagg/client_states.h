@@ -89,7 +89,9 @@ struct Neighbourhood {
   std::uint32_t index = 0;                // own
   std::vector<std::uint32_t> neighbours;  // ascending indices
   // Active variant only:
+  crypto::Sha256Digest advert{};                     // digest of the own one
   std::vector<crypto::Ed25519PublicKey> identities;  // of the neighbours, in order
+  std::vector<crypto::Sha256Digest> adverts;         // of the neighbours, in order: digests
   std::vector<crypto::Ed25519PublicKey> committee;   // in the order of the ring
   bool in_committee = false;
   std::optional<Graph> graph;  // to see where on the ring the dropouts lie

@@ -23,8 +23,8 @@ Bytes AdvertStatement(std::string_view round_id, ByteView cipher_public_key, Byt
   return Statement("edgefleet/secagg/v1/advert", {DigestOfRound(round_id), cipher_public_key, mask_public_key});
 }
 
-Bytes UploadStatement(const SessionId& session, const crypto::Sha256Digest& sharers) {
-  return Statement("edgefleet/secagg/v1/upload", {session, sharers});
+Bytes UploadStatement(const SessionId& session, const crypto::Sha256Digest& advert, const crypto::Sha256Digest& sharers) {
+  return Statement("edgefleet/secagg/v1/upload", {session, advert, sharers});
 }
 
 Bytes SurvivorsStatement(const SessionId& session, const crypto::Sha256Digest& sharers, ByteView survivor_bitmap) {
@@ -65,13 +65,13 @@ bool VerifyAdvert(const crypto::Ed25519PublicKey& device, std::string_view round
 }
 
 crypto::Ed25519Signature SignUpload(const DeviceIdentity& identity, const SessionId& session,
-                                    const crypto::Sha256Digest& sharers) {
-  return identity.key.Sign(UploadStatement(session, sharers));
+                                    const crypto::Sha256Digest& advert, const crypto::Sha256Digest& sharers) {
+  return identity.key.Sign(UploadStatement(session, advert, sharers));
 }
 
-bool VerifyUpload(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& sharers,
-                  ByteView signature) {
-  return crypto::Ed25519Verify(device, UploadStatement(session, sharers), signature);
+bool VerifyUpload(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& advert,
+                  const crypto::Sha256Digest& sharers, ByteView signature) {
+  return crypto::Ed25519Verify(device, UploadStatement(session, advert, sharers), signature);
 }
 
 crypto::Ed25519Signature SignSurvivors(const DeviceIdentity& identity, const SessionId& session,

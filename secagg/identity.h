@@ -1,7 +1,7 @@
 // Long-lived Ed25519 (RFC 8032) identities of devices, for rounds in which the server itself is not trusted to name the members
-// and the survivors (Bonawitz et al. 2017, section 6.2: active adversaries): devices sign the keys that they advertise, the set
-// of sharers that they mask for and the set of survivors that they unmask. Every signature is made under a label of its own, in
-// front of fields of fixed size.
+// and the survivors (Bonawitz et al. 2017, section 6.2: active adversaries): devices sign the keys that they advertise and the
+// set of sharers that they mask for, those of the committee also the set of survivors. Every signature is made under a label of
+// its own, in front of fields of fixed size.
 #pragma once
 
 #include <array>
@@ -38,12 +38,12 @@ crypto::Ed25519Signature SignAdvert(const DeviceIdentity& identity, std::string_
 bool VerifyAdvert(const crypto::Ed25519PublicKey& device, std::string_view round_id, ByteView cipher_public_key,
                   ByteView mask_public_key, ByteView signature);
 
-// Over the session and the SHA-256 of the bitmap of sharers, as the protocol encodes it: whom the device's update is masked
-// for.
+// Over the session, the digest of the device's own advert (secagg/roster.h) and the SHA-256 of the bitmap of sharers, as the
+// protocol encodes it: under which keys and for whom the device's update is masked.
 crypto::Ed25519Signature SignUpload(const DeviceIdentity& identity, const SessionId& session,
-                                    const crypto::Sha256Digest& sharers);
-bool VerifyUpload(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& sharers,
-                  ByteView signature);
+                                    const crypto::Sha256Digest& advert, const crypto::Sha256Digest& sharers);
+bool VerifyUpload(const crypto::Ed25519PublicKey& device, const SessionId& session, const crypto::Sha256Digest& advert,
+                  const crypto::Sha256Digest& sharers, ByteView signature);
 
 // Over the session and the SHA-256 of the bitmaps of sharers and of survivors.
 crypto::Ed25519Signature SignSurvivors(const DeviceIdentity& identity, const SessionId& session,

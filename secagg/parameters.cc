@@ -12,7 +12,6 @@
 namespace edgefleet::secagg {
 namespace {
 
-constexpr double kPrivacyLog2 = -(kSecurityBits + 1);  // each of two events gets half of 2^-40
 constexpr std::uint32_t kThresholdMin = 2;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 // Products of a fraction and n that are whole in decimal (0.07 * 100) must not be moved by binary rounding.
@@ -24,6 +23,9 @@ struct Counts {
   std::int64_t corrupt;
   std::int64_t dropped;
 };
+
+// log2 of what one of two privacy events may have: half of all.
+double PrivacyLimit(const Assumptions& assumptions) { return -static_cast<double>(assumptions.security_bits) - 1; }
 
 Counts CountsOf(std::uint64_t members, const Assumptions& assumptions) {
   const auto n = static_cast<double>(members);
@@ -94,18 +96,31 @@ double Unrecovered(const Counts& counts, const GraphParameters& parameters) {
   return LogAny(counts.members, LogTail(counts.members - 1, counts.dropped, degree, degree - parameters.threshold + 1));
 }
 
-std::int64_t CutOf(const Counts& counts, std::int64_t degree) {
-  std::int64_t corrupt = 0;  // the least number in two runs that is too improbable
-  while (corrupt < degree &&
-         LogPairsOfRuns(counts.members, degree) + LogTail(counts.members, counts.corrupt, degree, corrupt) > kPrivacyLog2) {
-    ++corrupt;
-  }
-  return degree - corrupt;
+// log2 of a bound for: a part of the honest survivors is cut off by two runs of k/2 places, at most `missing` in each without
+// survivors, and unmasked. The runs and `inner` places next to each on the part's side hold so many corrupt members, or the
+// runs alone do (docs/specs/secagg-parameters.md, "Cut"); a pair of runs has a part on either side.
+double CutOff(const Counts& counts, const GraphParameters& parameters, std::int64_t missing, std::int64_t inner) {
+  const std::int64_t n = counts.members, degree = parameters.degree, half = degree / 2;
+  const std::int64_t least = std::min(half - missing - inner, parameters.threshold - half + inner);
+  if (least <= 0 || degree + 2 * inner > n) return 0;
+  return 1 + LogPairsOfRuns(n, degree) + LogTail(n, counts.corrupt, degree + 2 * inner, 2 * least);
 }
 
-double Suspected(const Counts& counts, std::int64_t degree, Adversary adversary) {
-  if (adversary != Adversary::kActive || degree == counts.members - 1) return kNever;
-  return LogAny(counts.members, LogTail(counts.members, counts.dropped, degree / 2, CutOf(counts, degree) / 2 + 1));
+// Of the places next to the runs, as many are looked at as make both terms of CutOff alike: there it is least.
+std::int64_t RunOf(const Counts& counts, const GraphParameters& parameters, double limit) {
+  const std::int64_t degree = parameters.degree, threshold = parameters.threshold;
+  std::int64_t missing = degree / 2;
+  while (missing >= 0 &&
+         CutOff(counts, parameters, missing, std::max(std::int64_t{0}, (degree - threshold - missing) / 2)) > limit) {
+    --missing;
+  }
+  return missing;
+}
+
+double Suspected(const Counts& counts, const GraphParameters& parameters, const Assumptions& assumptions) {
+  if (assumptions.adversary != Adversary::kActive || parameters.degree == counts.members - 1) return kNever;
+  const std::int64_t run = RunOf(counts, parameters, PrivacyLimit(assumptions));
+  return LogAny(counts.members, LogTail(counts.members, counts.dropped, parameters.degree / 2, run + 1));
 }
 
 // The least threshold that is private when no member has `exposing` corrupt neighbours.
@@ -120,6 +135,8 @@ Status CheckAssumptions(std::uint64_t members, const Assumptions& assumptions) {
     return InvalidArgument("BAD_ASSUMPTIONS", "the corrupt and the dropout fraction must be at least 0 and less than 1");
   if (assumptions.correctness_bits != 20 && assumptions.correctness_bits != 30)
     return InvalidArgument("BAD_ASSUMPTIONS", "correctness is 2^-20 or 2^-30: give 20 or 30 bits");
+  if (assumptions.security_bits != 40 && assumptions.security_bits != 80)
+    return InvalidArgument("BAD_ASSUMPTIONS", "security is 2^-40 or 2^-80: give 40 or 80 bits");
   if (assumptions.adversary != Adversary::kSemiHonest && assumptions.adversary != Adversary::kActive)
     return InvalidArgument("BAD_ASSUMPTIONS", "the adversary is semi-honest or active");
   if (members > kDerivedMembersMax)
@@ -166,12 +183,11 @@ Result<GraphParameters> DeriveParameters(std::uint64_t members, const Assumption
   EF_ASSIGN_OR_RETURN(const GraphParameters complete, CompleteGraph(counts, assumptions.adversary));
   std::int64_t exposing = 1;  // the least count of corrupt neighbours that no member has; grows with the degree
   for (std::uint32_t degree = 2; degree < complete.degree; degree += 2) {
-    if (Disconnected(counts, degree) > kPrivacyLog2) continue;
-    while (AnyCorrupt(counts, degree, exposing, assumptions.adversary) > kPrivacyLog2) ++exposing;
+    if (Disconnected(counts, degree) > PrivacyLimit(assumptions)) continue;
+    while (AnyCorrupt(counts, degree, exposing, assumptions.adversary) > PrivacyLimit(assumptions)) ++exposing;
     const GraphParameters sparse{degree, LeastThreshold(degree, exposing, assumptions.adversary)};
     const double limit = -static_cast<double>(assumptions.correctness_bits);
-    if (sparse.threshold <= degree && Unrecovered(counts, sparse) <= limit &&
-        Suspected(counts, degree, assumptions.adversary) <= limit)
+    if (sparse.threshold <= degree && Unrecovered(counts, sparse) <= limit && Suspected(counts, sparse, assumptions) <= limit)
       return sparse;
   }
   return complete;
@@ -181,18 +197,20 @@ Status CheckPrivacy(std::uint64_t members, const GraphParameters& parameters, co
   EF_RETURN_IF_ERROR(CheckAssumptions(members, assumptions));
   const Counts counts = CountsOf(members, assumptions);
   const auto [degree, threshold] = parameters;
+  const double limit = PrivacyLimit(assumptions);
   if (members < 3 || !ValidDegree(static_cast<std::uint32_t>(members), degree))
     return Unsafe("there is no graph of degree " + std::to_string(degree) + " over " + std::to_string(members) + " members");
   if (threshold < kThresholdMin || threshold > degree)
     return Unsafe("threshold " + std::to_string(threshold) + " is not from 2 to the degree, " + std::to_string(degree));
   if (counts.members - counts.corrupt - counts.dropped < 2)
     return Unsafe("fewer than 2 honest survivors to hide among (" + Describe(counts) + ")");
-  if (const double bound = Disconnected(counts, degree); bound > kPrivacyLog2)
+  if (const double bound = Disconnected(counts, degree); bound > limit)
     return Unsafe("with degree " + std::to_string(degree) + " the honest survivors may fall into parts (bound " + Power(bound) +
-                  " of 2^-41; " + Describe(counts) + ")");
-  if (const double bound = Exposed(counts, parameters, assumptions.adversary); bound > kPrivacyLog2)
+                  " of " + Power(limit) + "; " + Describe(counts) + ")");
+  if (const double bound = Exposed(counts, parameters, assumptions.adversary); bound > limit)
     return Unsafe("with degree " + std::to_string(degree) + " and threshold " + std::to_string(threshold) +
-                  " corrupt neighbours may expose a member (bound " + Power(bound) + " of 2^-41; " + Describe(counts) + ")");
+                  " corrupt neighbours may expose a member (bound " + Power(bound) + " of " + Power(limit) + "; " +
+                  Describe(counts) + ")");
   return OkStatus();
 }
 
@@ -200,8 +218,8 @@ std::uint32_t TolerableDropouts(std::uint64_t members, const Assumptions& assump
   return static_cast<std::uint32_t>(CountsOf(members, assumptions).dropped);
 }
 
-std::uint32_t TolerableCut(std::uint64_t members, std::uint32_t degree, double corrupt_fraction) {
-  return static_cast<std::uint32_t>(CutOf(CountsOf(members, {.corrupt_fraction = corrupt_fraction}), degree));
+std::int64_t TolerableRun(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {
+  return RunOf(CountsOf(members, assumptions), parameters, PrivacyLimit(assumptions));
 }
 
 FailureBounds BoundFailures(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions) {
@@ -209,7 +227,7 @@ FailureBounds BoundFailures(std::uint64_t members, const GraphParameters& parame
   return {.disconnected = Disconnected(counts, parameters.degree),
           .exposed = Exposed(counts, parameters, assumptions.adversary),
           .unrecovered = Unrecovered(counts, parameters),
-          .suspected = Suspected(counts, parameters.degree, assumptions.adversary)};
+          .suspected = Suspected(counts, parameters, assumptions)};
 }
 
 }  // namespace edgefleet::secagg

@@ -19,8 +19,10 @@
 //                 n P[X >= t], or (n + 1) P[X >= 2 t - k]                                                   <= 2^-41
 //   unrecovered   Some member has fewer than t neighbours left and the round fails: n P[D > k - t]          <= 2^-20 (2^-30)
 //   suspected     Active: so many dropouts fall within k/2 ring places by chance that members take them for chosen
-//                 (CheckConnected) and the round fails: n P[S > TolerableCut / 2] with
+//                 (CheckConnected) and the round fails: n P[S > TolerableRun] with
 //                 S ~ Hypergeometric(n, d, k/2)                                                             <= 2^-20 (2^-30)
+//
+// The privacy events share 2^-40, or 2^-80 where a server may try many rings before it shows one (security_bits).
 //
 // k is the least that admits a t: even and less than n - 1, or n - 1, the complete graph, where X = c and D = d, nothing is
 // left to chance and nothing disconnects. t is the least that privacy allows and at least 2. docs/specs/secagg-parameters.md
@@ -36,7 +38,6 @@
 namespace edgefleet::secagg {
 
 inline constexpr std::uint64_t kDerivedMembersMax = std::uint64_t{1} << 20;
-inline constexpr int kSecurityBits = 40;
 
 enum class Adversary : std::uint8_t {
   kSemiHonest = 1,  // server and corrupt members follow the protocol and pool what they see
@@ -48,6 +49,7 @@ struct Assumptions {
   double corrupt_fraction = 0;          // of the members, [0, 1)
   double dropout_fraction = 0;          // of the members, [0, 1)
   std::uint32_t correctness_bits = 20;  // 20 or 30
+  std::uint32_t security_bits = 40;     // 40 or 80: of one ring
 };
 
 struct GraphParameters {
@@ -68,11 +70,12 @@ Status CheckPrivacy(std::uint64_t members, const GraphParameters& parameters, co
 // How many members a round may lose, d above. `assumptions` valid.
 std::uint32_t TolerableDropouts(std::uint64_t members, const Assumptions& assumptions);
 
-// The bound "disconnected" holds for dropouts that do not depend on the ring. Where a server may choose who drops out once it
-// knows the ring, this is how many dropouts any two separate runs of k/2 ring positions may hold together, so that their other
-// positions are all corrupt with a probability of at most 2^-41, over all pairs of runs. `degree` even and less than members
-// - 1.
-std::uint32_t TolerableCut(std::uint64_t members, std::uint32_t degree, double corrupt_fraction);
+// The bound "disconnected" holds for dropouts that do not depend on the ring. An active server may choose who drops out once it
+// knows the ring: this is how many of k/2 consecutive ring positions may be without survivors, so that nevertheless no part of
+// the honest survivors can be cut off and unmasked, but for half of 2^-security_bits (docs/specs/secagg-parameters.md, "Cut").
+// -1 when not even none of them is few enough. Of `assumptions` adversary and dropouts do not matter. Degree even and less than
+// members - 1.
+std::int64_t TolerableRun(std::uint64_t members, const GraphParameters& parameters, const Assumptions& assumptions);
 
 // log2 of the bounds above, at most 0 each; minus infinity for what cannot happen. Parameters and assumptions valid.
 struct FailureBounds {

@@ -32,6 +32,8 @@ class RosterTree {
   std::vector<std::vector<crypto::Sha256Digest>> levels_;  // leaves first
 };
 
+// A leaf.
+crypto::Sha256Digest AdvertDigest(const KeyAdvert& advert);
 // The root of all of them.
 crypto::Sha256Digest RosterDigest(std::span<const KeyAdvert> adverts);
 

@@ -239,7 +239,8 @@ Status ServerCollecting::CheckUpload(std::uint32_t index, const UploadProof& pro
     return InvalidArgument("BAD_SIGNATURE", "rounds of the semi-honest variant take no signatures");
   }
   const auto sharers = SharersDigest(ledger().sharer_bitmap);
-  if (VerifyUpload(ledger().IdentityOf(index), ledger().session, sharers, proof.signature)) return OkStatus();
+  const auto advert = AdvertDigest(ledger().adverts[index - 1]);
+  if (VerifyUpload(ledger().IdentityOf(index), ledger().session, advert, sharers, proof.signature)) return OkStatus();
   return InvalidArgument("BAD_SIGNATURE", "member " + std::to_string(index) + " has not signed whom its update is masked for");
 }
 

@@ -32,7 +32,9 @@ crypto::Sha256Digest SurvivorsDigest(ByteView survivors) { return crypto::Sha256
 
 std::span<const std::uint32_t> CommitteeOf(const Graph& graph) { return std::span(graph.ring()).first(graph.degree()); }
 
-Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction) {
+std::uint32_t SecurityBitsOf(Adversary adversary) { return adversary == Adversary::kActive ? 80 : 40; }
+
+Status CheckConnected(const Graph& graph, std::uint32_t threshold, ByteView survivors, double corrupt_fraction) {
   const auto& ring = graph.ring();
   const std::size_t n = ring.size(), run = graph.degree() / 2;
   if (graph.degree() + 1 >= n) return OkStatus();
@@ -44,8 +46,10 @@ Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fra
     held += missing(place + run) - missing(place);
     fullest = std::max(fullest, held);
   }
-  const std::size_t tolerable = TolerableCut(n, graph.degree(), corrupt_fraction);
-  if (2 * fullest <= tolerable) return OkStatus();
+  const std::int64_t tolerable =
+      TolerableRun(n, {graph.degree(), threshold},
+                   {.corrupt_fraction = corrupt_fraction, .security_bits = SecurityBitsOf(Adversary::kActive)});
+  if (static_cast<std::int64_t>(fullest) <= tolerable) return OkStatus();
   return FailedPrecondition("DISCONNECTED", std::to_string(fullest) + " members that are no survivors lie within " +
                                                 std::to_string(run) +
                                                 " places of the ring, which is more than chance explains; leave the round");
@@ -86,9 +90,11 @@ Status CheckRoundPrivacy(Adversary adversary, std::uint32_t members, const Graph
                          double corrupt_fraction) {
   // Half a member more, so that rounding cannot make it one fewer.
   const double dropouts = (members - survivors_min + 0.5) / members;
-  return CheckPrivacy(
-      members, graph,
-      {.adversary = adversary, .corrupt_fraction = corrupt_fraction, .dropout_fraction = std::min(dropouts, 1.0)});
+  return CheckPrivacy(members, graph,
+                      {.adversary = adversary,
+                       .corrupt_fraction = corrupt_fraction,
+                       .dropout_fraction = std::min(dropouts, 1.0),
+                       .security_bits = SecurityBitsOf(adversary)});
 }
 
 Status CheckGraph(Adversary adversary, std::uint32_t members, const GraphParameters& graph, std::uint32_t survivors_min) {

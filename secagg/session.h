@@ -28,11 +28,13 @@ crypto::Sha256Digest SurvivorsDigest(ByteView survivors);
 // sets.
 std::span<const std::uint32_t> CommitteeOf(const Graph& graph);
 
-// Against a server that picks who "dropped out" once it knows the ring. FAILED_PRECONDITION [DISCONNECTED] when two separate
-// runs of k/2 ring places may hold more members that are no survivors than TolerableCut, so that with the corrupt members
-// between them they could part the honest survivors into two, whose sums the server would learn. Takes twice the fullest run,
-// which is no less than the two fullest separate ones. O(n).
-Status CheckConnected(const Graph& graph, ByteView survivors, double corrupt_fraction);
+// The security bits of a round's parameters (secagg/parameters.h). An active server can try nonces, rosters and its own
+// members' keys until it likes the ring: each ring is bad with 2^-80, so 2^40 tries leave 2^-40.
+std::uint32_t SecurityBitsOf(Adversary adversary);
+
+// Against a server that picks who "dropped out" once it knows the ring; active variant. FAILED_PRECONDITION [DISCONNECTED] when
+// some k/2 consecutive ring places hold more members that are no survivors than TolerableRun. O(n), and O(k^2) for the bound.
+Status CheckConnected(const Graph& graph, std::uint32_t threshold, ByteView survivors, double corrupt_fraction);
 
 // Active variant: INVALID_ARGUMENT [BAD_SIGNATURE] unless one of `authorities` has enrolled the advert's identity, which has
 // signed its keys for this round.

@@ -7,6 +7,7 @@
 #include "aggregator/privacy/accountant.h"
 #include "base/crypto/crypto.h"
 #include "secagg/messages.h"
+#include "secagg/session.h"
 
 namespace edgefleet::rounds {
 namespace {
@@ -159,7 +160,8 @@ double DropoutFraction(const TaskSpec& spec) {
 secagg::Assumptions AssumptionsOf(const TaskSpec& spec) {
   return {.adversary = spec.secure_aggregation.adversary,
           .corrupt_fraction = spec.secure_aggregation.corrupt_fraction,
-          .dropout_fraction = DropoutFraction(spec)};
+          .dropout_fraction = DropoutFraction(spec),
+          .security_bits = secagg::SecurityBitsOf(spec.secure_aggregation.adversary)};
 }
 
 Result<secagg::GraphParameters> GraphFor(const TaskSpec& spec, std::uint32_t members) {

@@ -134,7 +134,7 @@ Status Replay::Apply(const UploadsRecord& record) {
   EF_RETURN_IF_ERROR(Enter(state_->CloseUploads()));
   if (ledger().active()) {
     const Graph graph(GraphSeed(ledger().session), summary.members, summary.graph.degree);
-    EF_RETURN_IF_ERROR(CheckConnected(graph, record.survivors, options_.corrupt_fraction));
+    EF_RETURN_IF_ERROR(CheckConnected(graph, summary.graph.threshold, record.survivors, options_.corrupt_fraction));
   }
   summary.survivors = static_cast<std::uint32_t>(ledger().survivors.size());
   summary.dropouts = summary.members - summary.survivors;

@@ -15,6 +15,7 @@ struct ParamsSpec {
   double dropout = 0;
   std::string adversary;
   std::uint32_t correctness = 20;
+  std::uint32_t security = 40;
 };
 
 constexpr char kSemiHonest[] = "semi-honest";
@@ -26,7 +27,7 @@ std::string FormatBound(double log2) { return std::isinf(log2) ? "never" : "2^" 
 void PrintParameters(const Output& out, const ParamsSpec& spec, const secagg::GraphParameters& parameters,
                      const secagg::Assumptions& assumptions) {
   const secagg::FailureBounds bounds = secagg::BoundFailures(spec.clients, parameters, assumptions);
-  const std::string privacy = "2^-" + std::to_string(secagg::kSecurityBits + 1);
+  const std::string privacy = "2^-" + std::to_string(assumptions.security_bits + 1);
   const std::string correctness = "2^-" + std::to_string(assumptions.correctness_bits);
   const bool complete = parameters.degree + 1 == spec.clients;
   out.PrintFields({{"degree", std::to_string(parameters.degree) + (complete ? " (the complete graph)" : "")},
@@ -46,7 +47,8 @@ Status Params(Context& context, const ParamsSpec& spec) {
       .adversary = spec.adversary == kActive ? secagg::Adversary::kActive : secagg::Adversary::kSemiHonest,
       .corrupt_fraction = spec.corrupt,
       .dropout_fraction = spec.dropout,
-      .correctness_bits = spec.correctness};
+      .correctness_bits = spec.correctness,
+      .security_bits = spec.security};
   const auto parameters = secagg::DeriveParameters(spec.clients, assumptions);
   if (!parameters) {
     const Status& error = parameters.error();
@@ -77,6 +79,8 @@ void AddParamsCommand(CLI::App& parent, Action& action) {
       ->required()
       ->check(CLI::IsMember({kSemiHonest, kActive}));
   command->add_option("--correctness", spec->correctness, "20 or 30: a round may fail with 2^-20 or 2^-30")
+      ->capture_default_str();
+  command->add_option("--security", spec->security, "40 or 80: privacy may fail with 2^-40 or 2^-80; active rounds ask for 80")
       ->capture_default_str();
 }
 

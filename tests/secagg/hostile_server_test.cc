@@ -516,7 +516,19 @@ TEST_F(HostileConfirmations, UploadsThatWereNotMaskedForTheSameMembers) {
       "one over other sharers",
       [&](UnmaskRequest& r) {
         const auto other = SharersDigest(BitmapOf({1, 2, 3, 4}, 5));
-        std::ranges::copy(SignUpload(fleet_.identities[1], fleet_.server.ledger().session, other), r.uploads.begin());
+        const auto advert = AdvertDigest(fleet_.server.ledger().adverts[1]);
+        std::ranges::copy(SignUpload(fleet_.identities[1], fleet_.server.ledger().session, advert, other), r.uploads.begin());
+      },
+      "UNCONFIRMED");
+  Refused(
+      "one of a member that was told the same, but under keys that it has advertised elsewhere",
+      [&](UnmaskRequest& r) {
+        const Ledger& ledger = fleet_.server.ledger();
+        KeyAdvert elsewhere = ledger.adverts[1];
+        elsewhere.mask_public_key[0] ^= std::byte{1};
+        const auto upload =
+            SignUpload(fleet_.identities[1], ledger.session, AdvertDigest(elsewhere), SharersDigest(ledger.sharer_bitmap));
+        std::ranges::copy(upload, r.uploads.begin());
       },
       "UNCONFIRMED");
   EXPECT_TRUE(fleet_.client(1).Unmask(fleet_.server.Request(1).value()).has_value());

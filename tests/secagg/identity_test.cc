@@ -44,8 +44,9 @@ TEST(Identity, SignsTheDocumentedBytes) {
   EXPECT_TRUE(signed_by(authority, "edgefleet/device-identity/v1", {device.key.public_key()}, device.certificate));
   EXPECT_TRUE(signed_by(device.key, "edgefleet/secagg/v1/advert", {DigestOfRound("r"), cipher, mask},
                         SignAdvert(device, "r", cipher, mask)));
-  const auto sharers = crypto::Sha256(Bytes(5, std::byte{7}));
-  EXPECT_TRUE(signed_by(device.key, "edgefleet/secagg/v1/upload", {session, sharers}, SignUpload(device, session, sharers)));
+  const auto sharers = crypto::Sha256(Bytes(5, std::byte{7})), own = crypto::Sha256(Bytes(5, std::byte{8}));
+  EXPECT_TRUE(
+      signed_by(device.key, "edgefleet/secagg/v1/upload", {session, own, sharers}, SignUpload(device, session, own, sharers)));
   EXPECT_TRUE(signed_by(device.key, "edgefleet/secagg/v1/survivors", {session, sharers, crypto::Sha256(bitmap)},
                         SignSurvivors(device, session, sharers, bitmap)));
 }
@@ -86,17 +87,19 @@ TEST(Identity, AdvertsAreBoundToDeviceRoundAndKeys) {
   EXPECT_FALSE(VerifyAdvert(key, "round", longer, shorter, signature));
 }
 
-TEST(Identity, UploadsAreBoundToDeviceSessionAndSharers) {
+TEST(Identity, UploadsAreBoundToDeviceSessionAdvertAndSharers) {
   const DeviceIdentity device = IdentityOf(2, KeyOf(1));
   const auto key = device.key.public_key();
   const SessionId session{std::byte{7}}, other{std::byte{8}};
   const crypto::Sha256Digest sharers{std::byte{9}}, others{std::byte{10}};
-  const auto signature = SignUpload(device, session, sharers);
-  EXPECT_TRUE(VerifyUpload(key, session, sharers, signature));
-  EXPECT_FALSE(VerifyUpload(key, other, sharers, signature));
-  EXPECT_FALSE(VerifyUpload(key, session, others, signature));
-  EXPECT_FALSE(VerifyUpload(KeyOf(3).public_key(), session, sharers, signature));
-  ForEachAlteration(signature, [&](ByteView altered) { return !VerifyUpload(key, session, sharers, altered); });
+  const crypto::Sha256Digest advert{std::byte{11}};
+  const auto signature = SignUpload(device, session, advert, sharers);
+  EXPECT_TRUE(VerifyUpload(key, session, advert, sharers, signature));
+  EXPECT_FALSE(VerifyUpload(key, other, advert, sharers, signature));
+  EXPECT_FALSE(VerifyUpload(key, session, others, sharers, signature));
+  EXPECT_FALSE(VerifyUpload(key, session, advert, others, signature));
+  EXPECT_FALSE(VerifyUpload(KeyOf(3).public_key(), session, advert, sharers, signature));
+  ForEachAlteration(signature, [&](ByteView altered) { return !VerifyUpload(key, session, advert, sharers, altered); });
 }
 
 TEST(Identity, SurvivorsAreBoundToDeviceSessionAndBitmaps) {
@@ -123,12 +126,13 @@ TEST(Identity, SignaturesOfOnePurposeServeNoOther) {
   const SessionId session = DigestOfRound("round");
   const auto advert = SignAdvert(device, "round", cipher, mask);
   const auto sharers = crypto::Sha256(cipher);
-  const auto upload = SignUpload(device, session, sharers);
+  const auto own = crypto::Sha256(mask);
+  const auto upload = SignUpload(device, session, own, sharers);
   const auto survivors = SignSurvivors(device, session, sharers, cipher);
   EXPECT_FALSE(VerifySurvivors(key, session, sharers, cipher, advert));
   EXPECT_FALSE(VerifySurvivors(key, session, sharers, cipher, upload));
-  EXPECT_FALSE(VerifyUpload(key, session, sharers, advert));
-  EXPECT_FALSE(VerifyUpload(key, session, sharers, survivors));
+  EXPECT_FALSE(VerifyUpload(key, session, own, sharers, advert));
+  EXPECT_FALSE(VerifyUpload(key, session, own, sharers, survivors));
   EXPECT_FALSE(VerifyAdvert(key, "round", cipher, mask, survivors));
   EXPECT_FALSE(IsEnrolled(authorities, KeyOf(5).public_key(), advert));
   EXPECT_FALSE(VerifyAdvert(key, "round", cipher, mask, EnrolIdentity(device.key, KeyOf(5).public_key())));

@@ -22,10 +22,13 @@ struct Known {
   std::uint64_t members;
   double corrupt, dropout;
   GraphParameters expected;
+  std::uint32_t security_bits = 40;
 };
 class KnownPoint : public testing::TestWithParam<Known> {
  protected:
-  Assumptions assumptions() const { return {GetParam().adversary, GetParam().corrupt, GetParam().dropout}; }
+  Assumptions assumptions() const {
+    return {GetParam().adversary, GetParam().corrupt, GetParam().dropout, 20, GetParam().security_bits};
+  }
 };
 
 TEST_P(KnownPoint, IsDerivedAndPrivateWithNothingToSpare) {
@@ -35,19 +38,23 @@ TEST_P(KnownPoint, IsDerivedAndPrivateWithNothingToSpare) {
   EXPECT_EQ(derived->threshold, GetParam().expected.threshold);
   EXPECT_TRUE(CheckPrivacy(GetParam().members, *derived, assumptions()).ok());
   const FailureBounds bounds = BoundFailures(GetParam().members, *derived, assumptions());
-  EXPECT_LE(bounds.disconnected, -41);
-  EXPECT_LE(bounds.exposed, -41);
+  const double half = -1.0 - GetParam().security_bits;
+  EXPECT_LE(bounds.disconnected, half);
+  EXPECT_LE(bounds.exposed, half);
   EXPECT_LE(bounds.unrecovered, -20);
+  EXPECT_LE(bounds.suspected, -35);  // never what decides
   const Status lower = CheckPrivacy(GetParam().members, {derived->degree, derived->threshold - 1}, assumptions());
   EXPECT_EQ(lower.reason(), "UNSAFE_PARAMETERS");
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, KnownPoint,
-                         testing::Values(Known{kSemiHonest, 1000, .1, .1, {48, 27}},
-                                         Known{kSemiHonest, 10000, .1, .1, {54, 31}},
-                                         Known{kSemiHonest, 1000, .2, .2, {98, 54}},
-                                         Known{kSemiHonest, 1000000, .05, .1, {50, 25}}, Known{kActive, 1000, .1, .1, {96, 67}},
-                                         Known{kActive, 1000, .1, .3, {414, 247}}, Known{kActive, 100000, .05, .1, {106, 70}}));
+INSTANTIATE_TEST_SUITE_P(
+    Table, KnownPoint,
+    testing::Values(Known{kSemiHonest, 1000, .1, .1, {48, 27}}, Known{kSemiHonest, 10000, .1, .1, {54, 31}},
+                    Known{kSemiHonest, 1000, .2, .2, {98, 54}}, Known{kSemiHonest, 1000000, .05, .1, {50, 25}},
+                    Known{kActive, 1000, .1, .1, {96, 67}}, Known{kActive, 1000, .1, .3, {414, 247}},
+                    Known{kActive, 100000, .05, .1, {106, 70}}, Known{kActive, 1000, .1, .1, {120, 87}, 80},
+                    Known{kActive, 10000, .1, .1, {156, 113}, 80}, Known{kActive, 100000, .05, .1, {132, 91}, 80},
+                    Known{kActive, 1000, .1, .3, {456, 276}, 80}));
 
 double Choose(std::uint32_t n, std::uint32_t k) {
   double product = 1;  // whole at each step, and exact below 2^53
@@ -221,6 +228,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{1000, {kSemiHonest, 1, .1}, "BAD_ASSUMPTIONS", "fraction"},
                     Refused{1000, {kSemiHonest, .1, std::nan("")}, "BAD_ASSUMPTIONS", "fraction"},
                     Refused{1000, {kSemiHonest, .1, .1, 25}, "BAD_ASSUMPTIONS", "20 or 30"},
+                    Refused{1000, {kActive, .1, .1, 20, 60}, "BAD_ASSUMPTIONS", "40 or 80"},
                     Refused{1000, {static_cast<Adversary>(0), .1, .1}, "BAD_ASSUMPTIONS", "adversary"}));
 
 struct Offered {

@@ -25,9 +25,9 @@ using ::testing::HasSubstr;
 using testing::LinesOf;
 using ::testing::Not;
 using testing::PlayWithTranscript;
-using testing::Small;
 using testing::Records;
 using testing::Resealed;
+using testing::Small;
 using testing::TextOf;
 using testing::TranscriptKey;
 
