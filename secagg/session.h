@@ -1,5 +1,5 @@
-// What all parties of one aggregation agree on, derived from the setup message. Members that were told different things get
-// different session ids, so nothing between them opens.
+// What all parties of one aggregation agree on, derived from the setup message. Members that were told different values of what
+// is in the session id get different ones, so nothing between them opens.
 #pragma once
 
 #include <span>
@@ -12,8 +12,8 @@
 
 namespace edgefleet::secagg {
 
-// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest (secagg/roster.h) and fingerprints (index,
-// path, neighbours and committee differ between devices or follow from these, and are no part of it).
+// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest (secagg/roster.h) and fingerprints. Index, path
+// and the neighbours' adverts differ between devices; who is in the committee follows.
 SessionId SessionIdOf(const RoundSetup& setup);
 
 // The seed of the neighbour graph: SHA-256 over a label and the session id, so no party chose it alone.

@@ -8,9 +8,8 @@
 // Forgetting the oldest is safe. The secrets behind a statement, the device's own and the shares that its neighbours gave it,
 // live only in the secagg::Client that made it, and a device has one client at a time: once kStatementsMax / 2 other rounds
 // have begun, that client is gone and nothing can make the device reveal a second kind of share in the forgotten round. A
-// server that replays the round's id meets a new client with new keys, hence another session (secagg/session.h): neither what
-// was said nor what was sealed before fits it. It is a new round under an old name, which the server could have had under a new
-// one.
+// server that replays the round's id meets a new client with new keys. What is signed with an upload names those keys
+// (secagg/identity.h), so members that were told the former ones take it for nothing.
 #pragma once
 
 #include <filesystem>

@@ -14,7 +14,7 @@ from harness import BIN, MODEL, EndToEnd
 from local_cluster import Process
 
 AGENTS = [f"agent-{i}" for i in range(1, 8)]
-VICTIM, SLOW, *HELD = AGENTS[:4]
+VICTIM, SLOW, *HELD = AGENTS[:5]
 EPOCHS = 50
 FEW = 20
 MANY = 20_000  # examples that take minutes
@@ -132,8 +132,10 @@ class DeviceKilledInsideARound(EndToEnd):
         rounds = self.rounds(self.task_id)
         self.assertEqual([(r["phase"], r["uploaded"], r["dropouts_recovered"]) for r in rounds],
                          [("COMMITTED", 6, 1), ("COMMITTED", 6, 1), ("COMMITTED", 7, 0)])
-        self.assertEqual((rounds[0]["confirmed"], rounds[0]["unmasked"]), (6, 5))
-        self.assertEqual(self.steps_of(VICTIM, unmasking), ["shared", "uploads", "confirmations"])
+        self.assertEqual(rounds[0]["unmasked"], 5)
+        steps = self.steps_of(VICTIM, unmasking)
+        self.assertEqual(steps[:2], ["shared", "uploads"])
+        self.assertNotIn("answers", steps)
         self.assertEqual(self.steps_of(VICTIM, collecting), ["shared"])
         self.assertEqual(self.steps_of(VICTIM, rounds[2]["round_id"])[:2], ["shared", "uploads"])
 
@@ -148,15 +150,13 @@ class DeviceKilledInsideARound(EndToEnd):
         self.assertEqual([self.said(VICTIM, round_id, statement) for statement in (ADVERT, SURVIVORS)], before)
 
     def kill_while_unmasking(self):
-        """Round 1 waits for the slow device's update, then for the confirmations of those that are held. Meanwhile the victim
-        confirms and is stopped, so that UNMASKING waits for its answer."""
+        """Round 1 waits for the slow device's update, then for confirmations of those that are held: 4 of the 6 in the committee are
+        needed. Meanwhile the victim is stopped, so that UNMASKING waits for its answer."""
         r = self.await_round(1, lambda r: r["uploaded"] == len(AGENTS) - 1, "all updates but the slow device's")
         self.assertEqual(r["phase"], "COLLECTING")
         self.signal(HELD, signal.SIGSTOP)
         self.assertEqual(self.agents[SLOW].stop(), 0)
-        confirmations = len(AGENTS) - 1 - len(HELD)
-        self.await_round(1, lambda r: r["confirmed"] == confirmations, "all confirmations but those of the held")
-        self.assertIsNotNone(self.said(VICTIM, r["round_id"], SURVIVORS))
+        self.await_round(1, lambda r: r["confirmed"] >= 2, "confirmations of those that are not held")
         self.signal([VICTIM], signal.SIGSTOP)
         self.signal(HELD, signal.SIGCONT)
         hit = self.await_round(1, lambda r: r["phase"] not in ("COLLECTING", "CONFIRMING"), "unmasking")
