@@ -12,8 +12,8 @@
 
 namespace edgefleet::secagg {
 
-// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest (secagg/roster.h) and fingerprints. Index, path
-// and the neighbours' adverts differ between devices; who is in the committee follows.
+// SHA-256 over label, config, n, k, t, survivors_min, server nonce, roster digest (secagg/roster.h) and fingerprints. Index,
+// path and the neighbours' adverts differ between devices; who is in the committee follows.
 SessionId SessionIdOf(const RoundSetup& setup);
 
 // The seed of the neighbour graph: SHA-256 over a label and the session id, so no party chose it alone.

@@ -333,10 +333,22 @@ class Replay {
 
   bool Confirm() {
     for (const std::uint32_t i : server().survivors()) {
+      if (!server().IsConfirmer(i)) {
+        HearUnasked(i);
+        continue;
+      }
       Hear(i, round_.said[i - 1].confirmation,
            [&](const secagg::Confirmation& confirmation) { return server().AddConfirmation(i, confirmation); });
     }
     return Ended(server().CloseConfirmations());
+  }
+
+  // Nothing that a member outside of the committee says counts as a confirmation.
+  void HearUnasked(std::uint32_t index) {
+    if (index != hostile_) return;
+    const auto hostile = Next<pb::ConfirmRequest>();
+    const auto taken = hostile ? std::optional(FromProto(*hostile)) : std::nullopt;
+    Require(!taken || !*taken || !server().AddConfirmation(index, **taken).ok());
   }
 
   void Unmask() {

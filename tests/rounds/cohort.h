@@ -88,14 +88,14 @@ class SimDevice {
     auto progress = Await<aggregation::UploadProgress>([&](auto answer) { upload->Finish(answer); });
     return progress ? OkStatus() : progress.error();
   }
+  // NOT_ASKED: it is not in the committee, or enough of that have confirmed.
   Status Confirm(ActiveRound& round) {
     if (!confirmation_) {
-      const auto update = Poll(round, Phase::kCollecting);
-      if (!update) return UnlessEnough(update.error());
-      if (!update->confirming) return OkStatus();  // it is not in the committee, or enough of that have confirmed
-      EF_ASSIGN_OR_RETURN(confirmation_, client_.Confirm(*update->confirming));
+      EF_ASSIGN_OR_RETURN(const auto update, Poll(round, Phase::kCollecting));
+      if (!update.confirming) return FailedPrecondition("NOT_ASKED", "not in the committee, or not confirming");
+      EF_ASSIGN_OR_RETURN(confirmation_, client_.Confirm(*update.confirming));
     }
-    return UnlessEnough(Say([&](auto answer) { round.Confirm(who_, *confirmation_, answer); }));
+    return Say([&](auto answer) { round.Confirm(who_, *confirmation_, answer); });
   }
   // What it will reveal; a test may spoil it.
   Result<secagg::UnmaskAnswer*> PrepareAnswer(ActiveRound& round) {
@@ -145,11 +145,6 @@ class SimDevice {
   std::vector<std::uint32_t> plain_;
   Bytes masked_;
   secagg::UploadProof proof_;
-  // The phase ends, or has ended, when enough have confirmed.
-  static Status UnlessEnough(const Status& status) {
-    return status.reason() == "WRONG_PHASE" || status.reason() == "ROUND_BUSY" ? OkStatus() : status;
-  }
-
   std::optional<secagg::Confirmation> confirmation_;
   std::optional<secagg::UnmaskAnswer> answer_;
 };
@@ -195,7 +190,12 @@ class Cohort {
     Each(count, [&](SimDevice& d) { return d.Upload(*round_); });
   }
   void Confirm(std::size_t count) {
-    Each(count, [&](SimDevice& d) { return d.Confirm(*round_); });
+    Each(count, [&](SimDevice& d) {
+      Status said = d.Confirm(*round_);
+      // The phase ends, or has ended, when enough have confirmed.
+      const bool in_vain = said.reason() == "NOT_ASKED" || said.reason() == "WRONG_PHASE" || said.reason() == "ROUND_BUSY";
+      return in_vain ? OkStatus() : std::move(said);
+    });
   }
   void Unmask(std::size_t count) {
     Each(count, [&](SimDevice& d) { return d.Unmask(*round_); });

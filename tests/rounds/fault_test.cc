@@ -78,6 +78,9 @@ TEST_P(FullDiskTest, NobodyIsAcknowledgedAndNoPhaseEndsUntilThereIsSpace) {
   for (int repetition = 0; repetition < 2; ++repetition) {
     for (std::size_t i = 1; i <= kDevices; ++i) {
       const Status said = Say(cohort, i, full.phase);
+      if (said.reason() == "NOT_ASKED") continue;
+      // The threshold ends CONFIRMING: the closing waits for space as well, and whoever comes meanwhile is told to come again.
+      if (full.phase == Phase::kConfirming && said.reason() == "ROUND_BUSY") continue;
       EXPECT_EQ(said.reason(), "DISK_FULL") << i;
       EXPECT_EQ(said.code(), StatusCode::kResourceExhausted);
       EXPECT_TRUE(said.retry_after().has_value());

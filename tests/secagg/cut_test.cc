@@ -1,5 +1,5 @@
-// The argument behind TolerableRun (docs/specs/secagg-parameters.md, "Cut"), held against every ring of ten places: whoever cuts
-// a part of the honest survivors off and unmasks it needs as many corrupt members near the cuts as the bound counts.
+// The argument behind TolerableRun (docs/specs/secagg-parameters.md, "Cut"), held against every ring of ten places: whoever
+// cuts a part of the honest survivors off and unmasks it needs as many corrupt members near the cuts as the bound counts.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -79,11 +79,9 @@ void ExpectEnoughCorrupt(const Ring& ring, int first, int last) {
 }
 
 class Cut : public testing::TestWithParam<GraphParameters> {};
-INSTANTIATE_TEST_SUITE_P(Graphs, Cut,
-                         testing::Values(GraphParameters{4, 3}, GraphParameters{4, 4}, GraphParameters{6, 4}, GraphParameters{6, 5}),
-                         [](const auto& test) {
-                           return "K" + std::to_string(test.param.degree) + "T" + std::to_string(test.param.threshold);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Graphs, Cut, testing::Values(GraphParameters{4, 3}, GraphParameters{4, 4}, GraphParameters{6, 4}, GraphParameters{6, 5}),
+    [](const auto& test) { return "K" + std::to_string(test.param.degree) + "T" + std::to_string(test.param.threshold); });
 
 TEST_P(Cut, NeedsAsManyCorruptMembersAsTheBoundCounts) {
   Ring ring{.half = static_cast<int>(GetParam().degree / 2), .threshold = static_cast<int>(GetParam().threshold)};
@@ -91,7 +89,8 @@ TEST_P(Cut, NeedsAsManyCorruptMembersAsTheBoundCounts) {
   for (std::uint32_t all = 0; all < (1U << (2 * kPlaces)) && !HasFailure(); ++all) {
     for (std::uint32_t place = 0; place < kPlaces; ++place) ring.fates[place] = static_cast<Fate>((all >> (2 * place)) & 3);
     // A part that begins at place 0, after a run of k/2 places without honest survivors; rings come in all rotations.
-    if (ring.at(0) != kSurvivor || ring.Count(-ring.half, ring.half, [&](int p) { return ring.at(p) == kSurvivor; }) > 0) continue;
+    if (ring.at(0) != kSurvivor || ring.Count(-ring.half, ring.half, [&](int p) { return ring.at(p) == kSurvivor; }) > 0)
+      continue;
     const int last = ring.LastJoined(0);
     const auto survivors = [&](int p) { return ring.at(p) == kSurvivor; };
     if (ring.Count(last + 1, kPlaces - last - 1, survivors) == 0) continue;  // all of them: no part
