@@ -85,7 +85,7 @@ class Client {
   // One share for every neighbour whose shares it holds: of the self-mask seed for survivors, of the mask key for the others,
   // never both. The same survivors again give the same answer. Errors of Confirm but NOT_IN_COMMITTEE; in the active variant
   // also FAILED_PRECONDITION [UNCONFIRMED] with fewer than t valid signatures of the committee, or unless each surviving
-  // neighbour has masked for the same sharers as this device.
+  // neighbour has masked for the same sharers as this device, under the keys that this device was told.
   Result<UnmaskAnswer> Unmask(const UnmaskRequest& request);
 
   // "start", "advertised", "shared", "masked", "confirmed", "answered".

@@ -238,8 +238,8 @@ Status ClientMasked::CheckConfirmations(const UnmaskRequest& request) const {
                                                "survivors, " + std::to_string(hood.threshold) + " are needed; leave the round");
 }
 
-// A share of a seed is for owners that masked for the same sharers as this device: the masks of one set do not come off updates
-// that were masked for another.
+// A share of a seed is for owners that masked, under the keys that this device knows, for the same sharers: the masks of one
+// set do not come off updates that were masked for another.
 Status ClientMasked::CheckUploads(const UnmaskRequest& request) const {
   const auto refused = [](const std::string& what) { return FailedPrecondition("UNCONFIRMED", what + "; leave the round"); };
   const auto sharers = SharersDigest(held_.sharers);

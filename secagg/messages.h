@@ -88,7 +88,8 @@ struct Inbox {
   Bytes sealed;   // kSealedSize bytes of each sender
 };
 
-// Device to server, with its masked update: its signature over the session and the sharers. Empty in the semi-honest variant.
+// Device to server, with its masked update: its signature over the session, its advert and the sharers. Empty in the
+// semi-honest variant.
 struct UploadProof {
   Bytes signature;
   bool operator==(const UploadProof&) const = default;

@@ -98,12 +98,12 @@ double Unrecovered(const Counts& counts, const GraphParameters& parameters) {
 
 // log2 of a bound for: a part of the honest survivors is cut off by two runs of k/2 places, at most `missing` in each without
 // survivors, and unmasked. The runs and `inner` places next to each on the part's side hold so many corrupt members, or the
-// runs alone do (docs/specs/secagg-parameters.md, "Cut"); a pair of runs has a part on either side.
+// runs alone do (docs/specs/secagg-parameters.md, "Cut"); n^2 parts, by their first and last places.
 double CutOff(const Counts& counts, const GraphParameters& parameters, std::int64_t missing, std::int64_t inner) {
   const std::int64_t n = counts.members, degree = parameters.degree, half = degree / 2;
   const std::int64_t least = std::min(half - missing - inner, parameters.threshold - half + inner);
   if (least <= 0 || degree + 2 * inner > n) return 0;
-  return 1 + LogPairsOfRuns(n, degree) + LogTail(n, counts.corrupt, degree + 2 * inner, 2 * least);
+  return 2 * std::log2(static_cast<double>(n)) + LogTail(n, counts.corrupt, degree + 2 * inner, 2 * least);
 }
 
 // Of the places next to the runs, as many are looked at as make both terms of CutOff alike: there it is least.

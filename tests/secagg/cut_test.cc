@@ -14,7 +14,7 @@
 namespace edgefleet::secagg {
 namespace {
 
-constexpr int kPlaces = 10;
+constexpr int kPlacesMax = 12;
 
 // What the server makes of the member on a place of the ring.
 enum Fate : std::uint8_t {
@@ -25,10 +25,10 @@ enum Fate : std::uint8_t {
 };
 
 struct Ring {
-  std::array<Fate, kPlaces> fates{};
-  int half = 0, threshold = 0;
+  std::array<Fate, kPlacesMax> fates{};
+  int places = 0, half = 0, threshold = 0;
 
-  Fate at(int place) const { return fates[static_cast<std::size_t>((place % kPlaces + kPlaces) % kPlaces)]; }
+  Fate at(int place) const { return fates[static_cast<std::size_t>((place % places + places) % places)]; }
   template <typename Predicate>
   int Count(int first, int count, Predicate predicate) const {
     int found = 0;
@@ -47,7 +47,7 @@ struct Ring {
   }
   int Missing() const {
     int most = 0;
-    for (int place = 0; place < kPlaces; ++place) {
+    for (int place = 0; place < places; ++place) {
       most = std::max(most, Count(place, half, [this](int p) { return at(p) == kGone; }));
     }
     return most;
@@ -55,47 +55,53 @@ struct Ring {
   // The honest survivors from `first` on that are joined to it by steps of at most k/2; the last one's place.
   int LastJoined(int first) const {
     int last = first;
-    for (int place = first + 1; place - last <= half && place < first + kPlaces; ++place) {
+    for (int place = first + 1; place - last <= half && place < first + places; ++place) {
       if (at(place) == kSurvivor) last = place;
     }
     return last;
   }
 };
 
-// The part from `first` to `last` is cut off and unmasked: what the bound says about the corrupt members.
+// The part from `first` to `last` is cut off and unmasked: what the bound says about the corrupt members, for whatever number
+// of places next to the runs. Where those are not separate, in so small a part, its members are exposed.
 void ExpectEnoughCorrupt(const Ring& ring, int first, int last) {
-  const int span = last - first + 1, missing = ring.Missing();
-  for (int inner = 0; 2 * inner <= std::max(0, 2 * ring.half - ring.threshold - missing); ++inner) {
-    if (inner > 0 && 2 * (inner + 1) > span) {
-      // The places next to the two runs are not separate in so small a part: then its members are exposed.
-      const int near = ring.CorruptIn(last - ring.half, 2 * ring.half + 1);
-      EXPECT_GE(near, 2 * ring.threshold - 2 * ring.half) << inner;
-      continue;
+  const int span = last - first + 1, degree = 2 * ring.half, missing = ring.Missing();
+  for (int inner = 0; inner <= ring.half; ++inner) {
+    if (inner == 0 || 2 * (inner + 1) <= span) {
+      const int corrupt = ring.CorruptIn(last + 1, ring.half) + ring.CorruptIn(last - inner, inner) +
+                          ring.CorruptIn(first - ring.half, ring.half) + ring.CorruptIn(first + 1, inner);
+      EXPECT_GE(corrupt, 2 * std::min(ring.half - missing - inner, ring.threshold - ring.half + inner)) << inner;
+    } else if (2 * inner <= degree - ring.threshold - missing) {
+      EXPECT_GE(ring.CorruptIn(last - ring.half, degree + 1), 2 * ring.threshold - degree) << inner;
     }
-    const int corrupt = ring.CorruptIn(last + 1, ring.half) + ring.CorruptIn(last - inner, inner) +
-                        ring.CorruptIn(first - ring.half, ring.half) + ring.CorruptIn(first + 1, inner);
-    EXPECT_GE(corrupt, 2 * std::min(ring.half - missing - inner, ring.threshold - ring.half + inner)) << inner;
   }
 }
 
-class Cut : public testing::TestWithParam<GraphParameters> {};
-INSTANTIATE_TEST_SUITE_P(
-    Graphs, Cut, testing::Values(GraphParameters{4, 3}, GraphParameters{4, 4}, GraphParameters{6, 4}, GraphParameters{6, 5}),
-    [](const auto& test) { return "K" + std::to_string(test.param.degree) + "T" + std::to_string(test.param.threshold); });
+struct Case {
+  int places;
+  GraphParameters graph;
+};
+class Cut : public testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Rings, Cut, testing::Values(Case{10, {4, 3}}, Case{10, {4, 4}}, Case{10, {6, 5}}, Case{12, {6, 4}}),
+                         [](const auto& test) {
+                           return "K" + std::to_string(test.param.graph.degree) + "T" +
+                                  std::to_string(test.param.graph.threshold);
+                         });
 
 TEST_P(Cut, NeedsAsManyCorruptMembersAsTheBoundCounts) {
-  Ring ring{.half = static_cast<int>(GetParam().degree / 2), .threshold = static_cast<int>(GetParam().threshold)};
+  const auto& [places, graph] = GetParam();
+  Ring ring{.places = places, .half = static_cast<int>(graph.degree / 2), .threshold = static_cast<int>(graph.threshold)};
+  const auto survives = [&](int place) { return ring.at(place) == kSurvivor; };
   std::uint32_t cuts = 0;
-  for (std::uint32_t all = 0; all < (1U << (2 * kPlaces)) && !HasFailure(); ++all) {
-    for (std::uint32_t place = 0; place < kPlaces; ++place) ring.fates[place] = static_cast<Fate>((all >> (2 * place)) & 3);
+  for (std::uint32_t all = 0; all < (1U << (2 * places)) && !HasFailure(); ++all) {
+    for (int place = 0; place < places; ++place) ring.fates[place] = static_cast<Fate>((all >> (2 * place)) & 3);
     // A part that begins at place 0, after a run of k/2 places without honest survivors; rings come in all rotations.
-    if (ring.at(0) != kSurvivor || ring.Count(-ring.half, ring.half, [&](int p) { return ring.at(p) == kSurvivor; }) > 0)
-      continue;
-    const int last = ring.LastJoined(0);
-    const auto survivors = [&](int p) { return ring.at(p) == kSurvivor; };
-    if (ring.Count(last + 1, kPlaces - last - 1, survivors) == 0) continue;  // all of them: no part
+    if (ring.at(0) != kSurvivor || ring.Count(-ring.half, ring.half, survives) > 0) continue;
+    const int last = ring.LastJoined(0), beyond = places - last - 1;
+    // All of them, and no room for two runs: nobody is cut off.
+    if (ring.Count(last + 1, beyond, survives) == 0 && beyond < 2 * ring.half) continue;
     bool unmasked = true;
-    for (int place = 0; place <= last; ++place) unmasked &= ring.at(place) != kSurvivor || ring.SeedIsRecovered(place);
+    for (int place = 0; place <= last; ++place) unmasked &= !survives(place) || ring.SeedIsRecovered(place);
     if (!unmasked) continue;
     ++cuts;
     SCOPED_TRACE(all);
@@ -113,6 +119,8 @@ TEST(TolerableRun, IsForTheThresholdAndTheCorruptMembers) {
   EXPECT_EQ(run(10'000, {122, 85}, .1, 40), 31);
   EXPECT_EQ(run(100'000, {132, 91}, .05, 80), 35);
   EXPECT_EQ(run(1000, {414, 247}, .1, 40), 163);
+  EXPECT_EQ(run(1000, {64, 51}, .1, 80), 5);
+  EXPECT_EQ(run(1000, {50, 39}, .1, 40), 7);
   EXPECT_LT(run(1000, {96, 67}, .2, 40), 25);
   EXPECT_EQ(run(1000, {96, 67}, .5, 40), -1);
 }
