@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "aggregator/privacy/accountant.h"
+#include "aggregator/privacy/accounting/gaussian_dp.h"
 #include "base/crypto/crypto.h"
 #include "secagg/messages.h"
 #include "secagg/session.h"

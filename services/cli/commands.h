@@ -37,6 +37,7 @@ void AddModelFileCommands(CLI::App& model, Action& action);  // fetch, eval
 void AddTaskCommands(CLI::App& app, Action& action);
 void AddDeviceCommands(CLI::App& app, Action& action);
 void AddSecaggCommands(CLI::App& app, Action& action);
+void AddPrivacyCommands(CLI::App& app, Action& action);
 
 // "NAME", "NAME@3" or "NAME:stable".
 struct ModelRef {

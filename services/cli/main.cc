@@ -72,6 +72,7 @@ int Main(int argc, char** argv) {
   AddTaskCommands(app, action);
   AddDeviceCommands(app, action);
   AddSecaggCommands(app, action);
+  AddPrivacyCommands(app, action);
   AddCommand(app, action, "version", "the version of this command", "  edgefleet version\n", &PrintProgramVersion,
              std::make_shared<VersionSpec>());
   try {

@@ -31,7 +31,7 @@ ALLOWED = {
     "services/runtime": ["base", "proto"],
     # The command evaluates and fetches models the way a device does.
     "services/cli": ["base", "proto", "services/runtime", "registry/compiler", "device_client", "cdn_origin/manifest",
-                     "secagg"],
+                     "secagg", "aggregator/privacy/accounting"],
     "services/edgefleetd": ["base", "services"],
     "services/registry": ["base", "proto", "services/runtime", "registry", "cdn_origin/manifest", "device_client/runtime"],
     "services/origin": ["base", "proto", "services/runtime", "cdn_origin"],
@@ -46,7 +46,8 @@ VENDORS = {
     r"pqxx": ["base/adapters/postgres", "registry/store", "aggregator/rounds/store"],
     r"sqlite3\.h": ["base/adapters/sqlite"],
     r"hiredis": ["aggregator/selection/redis_"],
-    r"boost/": ["cdn_origin/http", "services/origin"],
+    r"kissfft/": ["aggregator/privacy/accounting"],
+    r"boost/": ["cdn_origin/http", "services/origin", "aggregator/privacy/accounting"],
     r"prometheus/": ["services/runtime"],
     r"spdlog/": ["services/runtime"],
     r"yaml-cpp/": ["services/runtime"],

@@ -95,6 +95,8 @@ TEST(Cli, HelpHasExamplesForEveryCommand) {
                                                                                        {"device", "list"},
                                                                                        {"secagg", "params"},
                                                                                        {"secagg", "verify"},
+                                                                                       {"privacy", "epsilon"},
+                                                                                       {"privacy", "noise"},
                                                                                        {"device", "authority"},
                                                                                        {"device", "enroll"},
                                                                                        {"version"}}) {

@@ -1,5 +1,5 @@
 // The accountant against reference values and against a bisection of its own over another form of the same curve.
-#include "aggregator/privacy/accountant.h"
+#include "aggregator/privacy/accounting/gaussian_dp.h"
 
 #include <gtest/gtest.h>
 
@@ -33,7 +33,7 @@ constexpr Reference kReferences[] = {
     {3.0, 1, 1e-6, 1.447988021, 1e-8},
 };
 
-TEST(Accountant, AgreesWithReferenceValues) {
+TEST(GaussianDp, AgreesWithReferenceValues) {
   for (const Reference& row : kReferences) {
     EXPECT_NEAR(EpsilonOf(row.multiplier, row.steps, row.delta), row.epsilon, row.tolerance)
         << row.multiplier << " x " << row.steps;
@@ -42,7 +42,7 @@ TEST(Accountant, AgreesWithReferenceValues) {
   EXPECT_NEAR(GaussianDelta(1.0, 1.0), 0.126936737507, 1e-9);
 }
 
-TEST(Accountant, IsBelowTheRenyiBoundsOfTheSameMechanism) {
+TEST(GaussianDp, IsBelowTheRenyiBoundsOfTheSameMechanism) {
   // RDP with the CKS conversion is valid and looser: 13.376 for (1, 5 steps, 1e-6), 26.2880374 for (0.35, 2, 1e-5).
   EXPECT_LT(EpsilonOf(1.0, 5, 1e-6), 13.376);
   EXPECT_GT(EpsilonOf(1.0, 5, 1e-6), 10);
@@ -64,7 +64,7 @@ long double IntegratedDelta(long double mu, long double epsilon) {
   return total * width / 3;
 }
 
-TEST(Accountant, AgreesWithAnIndependentBisection) {
+TEST(GaussianDp, AgreesWithAnIndependentBisection) {
   for (const double multiplier : {0.3, 0.8, 1.0, 2.5, 10.0}) {
     for (const std::uint64_t steps : {1U, 10U, 100U}) {
       for (const double delta : {1e-3, 1e-5, 1e-8}) {
@@ -82,7 +82,7 @@ TEST(Accountant, AgreesWithAnIndependentBisection) {
   }
 }
 
-TEST(Accountant, IsNeverOptimistic) {
+TEST(GaussianDp, IsNeverOptimistic) {
   for (const double mu : {1e-4, 0.01, 0.3, 1.0, 4.0, 30.0, 300.0}) {
     for (const double delta : {1e-2, 1e-6, 1e-10}) {
       const double epsilon = GaussianEpsilon(mu, delta);
@@ -94,7 +94,7 @@ TEST(Accountant, IsNeverOptimistic) {
   }
 }
 
-TEST(Accountant, ComposesEqualAndUnequalReleases) {
+TEST(GaussianDp, ComposesEqualAndUnequalReleases) {
   const double single = EpsilonOf(2.0 / std::sqrt(50.0), 1, 1e-6);
   EXPECT_NEAR(EpsilonOf(2.0, 50, 1e-6), single, 1e-10 * single);
   GaussianAccountant mixed;  // 1/1 + 4 * 1/4 = 2 = one release at 1/sqrt(2)
@@ -103,7 +103,7 @@ TEST(Accountant, ComposesEqualAndUnequalReleases) {
   EXPECT_NEAR(mixed.Epsilon(1e-5).value(), EpsilonOf(1 / std::sqrt(2.0), 1, 1e-5), 1e-10);
 }
 
-TEST(Accountant, GrowsWithEachReleaseAndForecastsWithoutCharging) {
+TEST(GaussianDp, GrowsWithEachReleaseAndForecastsWithoutCharging) {
   GaussianAccountant accountant;
   EXPECT_EQ(accountant.Epsilon(1e-5).value(), 0.0);
   double before = 0;
@@ -117,7 +117,7 @@ TEST(Accountant, GrowsWithEachReleaseAndForecastsWithoutCharging) {
   }
 }
 
-TEST(Accountant, NoNoiseIsInfinite) {
+TEST(GaussianDp, NoNoiseIsInfinite) {
   GaussianAccountant accountant;
   ASSERT_TRUE(accountant.Charge(1.0).ok());
   ASSERT_TRUE(accountant.Charge(0.0).ok());
@@ -128,7 +128,7 @@ TEST(Accountant, NoNoiseIsInfinite) {
   EXPECT_EQ(EpsilonOf(5e-324, 1, 1e-5), kInfinity);
 }
 
-TEST(Accountant, RefusesWhatIsNoMultiplierOrDelta) {
+TEST(GaussianDp, RefusesWhatIsNoMultiplierOrDelta) {
   GaussianAccountant accountant;
   EXPECT_EQ(accountant.Charge(-1).reason(), "BAD_NOISE");
   EXPECT_EQ(accountant.Charge(std::nan("")).reason(), "BAD_NOISE");

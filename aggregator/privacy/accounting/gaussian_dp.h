@@ -6,20 +6,23 @@
 //
 //   delta(epsilon) = Phi(mu/2 - epsilon/mu) - exp(epsilon) * Phi(-mu/2 - epsilon/mu).
 //
-// Epsilon is found by bisection and always rounded up: the value never understates what was spent.
+// Epsilon is found by bisection and always rounded outwards: `upper` never understates what was spent.
 #pragma once
 
 #include <cstdint>
 
+#include "aggregator/privacy/accounting/bracket.h"
 #include "base/status.h"
 
 namespace edgefleet::privacy {
 
-// An upper bound, tight to about 1e-15 relative, of delta(epsilon). mu >= 0 (may be infinite), epsilon >= 0.
-double GaussianDelta(double mu, double epsilon);
+// delta(epsilon); tight to about 1e-15 relative. mu >= 0 (may be infinite), epsilon >= 0.
+Bracket GaussianDeltaBracket(double mu, double epsilon);
+double GaussianDelta(double mu, double epsilon);  // its upper end
 
-// The least epsilon with delta(epsilon) <= delta, rounded up. Infinity for mu of 1e6 and more, 0 for mu = 0. `delta` in (0, 1).
-double GaussianEpsilon(double mu, double delta);
+// The least epsilon with delta(epsilon) <= delta. Infinity for mu of 1e6 and more, 0 for mu = 0. `delta` in (0, 1).
+Bracket GaussianEpsilonBracket(double mu, double delta);
+double GaussianEpsilon(double mu, double delta);  // its upper end
 
 // Value type; not thread-safe.
 class GaussianAccountant {

@@ -1,0 +1,250 @@
+// Composed privacy loss distributions against closed forms and against sums over all outcomes.
+#include "aggregator/privacy/accounting/composition.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <numeric>
+
+#include "aggregator/privacy/accounting/discretize.h"
+#include "aggregator/privacy/accounting/gaussian_dp.h"
+
+namespace edgefleet::privacy {
+namespace {
+
+using Pair = std::shared_ptr<const LossPair>;
+
+Pair Poisson(double sigma, double rate, Direction direction) {
+  return MakePoissonPair(MakeGaussianPair(sigma), rate, direction);
+}
+
+Bracket EpsilonOf(const Pair& pair, std::uint64_t steps, double delta) {
+  const LossTerms terms = {{.pair = pair, .count = steps}};
+  return ComposedEpsilon({&terms, 1}, delta).value();
+}
+Bracket DeltaOf(const Pair& pair, std::uint64_t steps, double epsilon) {
+  const LossTerms terms = {{.pair = pair, .count = steps}};
+  return ComposedDelta({&terms, 1}, epsilon).value();
+}
+
+// The bar that every value has to pass.
+void ExpectTight(const Bracket& found, double truth, double relative, double absolute, const std::string& name) {
+  EXPECT_GE(found.upper, truth) << name;
+  EXPECT_LE(found.upper, truth * (1 + relative) + absolute) << name;
+  EXPECT_LE(found.lower, truth) << name;
+  EXPECT_GE(found.lower, truth * (1 - relative) - absolute) << name;
+}
+
+struct GaussianCase {
+  double sigma;
+  std::uint64_t steps;
+  double delta;
+};
+
+TEST(Composition, ManyGaussiansAreOneGaussian) {
+  for (const GaussianCase& c : {GaussianCase{1, 1, 1e-5},
+                                {0.35, 2, 1e-5},
+                                {3, 10, 1e-6},
+                                {20, 1000, 1e-6},
+                                {300, 50'000, 1e-6},
+                                {300, 50'000, 1e-15},
+                                {300, 50'000, 1e-100},
+                                {1000, 50'000, 1e-3},
+                                {1e4, 50'000, 1e-9},
+                                {30, 100, 0.1}}) {
+    const std::string name =
+        std::to_string(c.sigma) + " x " + std::to_string(c.steps) + " at " + std::to_string(std::log10(c.delta));
+    const double truth = GaussianEpsilonBracket(std::sqrt(static_cast<double>(c.steps)) / c.sigma, c.delta).upper;
+    ExpectTight(EpsilonOf(MakeGaussianPair(c.sigma), c.steps, c.delta), truth * (1 - 1e-14), 1e-4, 1e-5, name);
+  }
+}
+
+TEST(Composition, DeltaOfManyGaussians) {
+  for (const double epsilon : {0.0, 0.5, 2.0, 8.0, 20.0}) {
+    const double truth = GaussianDelta(std::sqrt(1000.0) / 20, epsilon);
+    ExpectTight(DeltaOf(MakeGaussianPair(20), 1000, epsilon), truth * (1 - 1e-14), 1e-3, 0, std::to_string(epsilon));
+  }
+}
+
+// One step's delta from the two tails themselves.
+TEST(Composition, OneSampledStepInEachDirection) {
+  for (const double sigma : {0.5, 1.0, 3.0}) {
+    for (const double rate : {0.001, 0.1, 0.9}) {
+      for (const Direction direction : {Direction::kRemove, Direction::kAdd}) {
+        const Pair pair = Poisson(sigma, rate, direction);
+        for (const double epsilon : {0.0, 0.01, 0.05, 0.5}) {
+          const LossSplit split = pair->At(epsilon);
+          const auto truth = static_cast<double>(split.p_above - std::exp(static_cast<long double>(epsilon)) * split.q_above);
+          const Bracket found = DeltaOf(pair, 1, epsilon);
+          EXPECT_GE(found.upper, truth * (1 - 1e-12)) << sigma << " " << rate << " " << epsilon;
+          EXPECT_LE(found.upper, truth * 1.001 + 1e-30) << sigma << " " << rate << " " << epsilon;
+          EXPECT_LE(found.lower, truth * (1 + 1e-12) + 1e-30) << sigma << " " << rate << " " << epsilon;
+        }
+      }
+    }
+  }
+}
+
+// ---- Sums over all outcomes of a few steps on small integers.
+
+constexpr int kRadius = 14;
+
+std::vector<double> Pmf(double sigma, int shift) {
+  std::vector<double> pmf;
+  for (int x = -kRadius; x <= kRadius; ++x) pmf.push_back(std::exp(-(x - shift) * (x - shift) / (2 * sigma * sigma)));
+  const double total = std::accumulate(pmf.begin(), pmf.end(), 0.0);
+  for (double& mass : pmf) mass /= total;
+  return pmf;
+}
+
+double SumOverOutcomes(const std::vector<std::pair<std::vector<double>, std::vector<double>>>& steps, double epsilon) {
+  double delta = 0;
+  const std::function<void(std::size_t, double, double)> visit = [&](std::size_t step, double p, double q) {
+    if (step == steps.size()) {
+      delta += std::max(0.0, p - std::exp(epsilon) * q);
+      return;
+    }
+    for (std::size_t x = 0; x < steps[step].first.size(); ++x)
+      visit(step + 1, p * steps[step].first[x], q * steps[step].second[x]);
+  };
+  visit(0, 1, 1);
+  return delta;
+}
+
+TEST(Composition, DiscreteGaussiansAgreeWithAllOutcomes) {
+  const auto p = Pmf(1.3, 1);
+  const auto q = Pmf(1.3, 0);
+  for (const double epsilon : {0.0, 0.3, 1.0, 2.5, 4.0}) {
+    const double truth = SumOverOutcomes({{p, q}, {p, q}, {p, q}}, epsilon);
+    ExpectTight(DeltaOf(MakeDiscreteGaussianPair(1.3, 1), 3, epsilon), truth, 1e-9, 1e-14, std::to_string(epsilon));
+  }
+}
+
+TEST(Composition, DifferentStepsAgreeWithAllOutcomes) {
+  const auto p1 = Pmf(1.3, 1), p2 = Pmf(2.0, 2), q1 = Pmf(1.3, 0), q2 = Pmf(2.0, 0);
+  const LossTerms terms = {{.pair = MakeDiscreteGaussianPair(1.3, 1), .count = 2},
+                           {.pair = MakeDiscreteGaussianPair(2.0, 2), .count = 1}};
+  for (const double epsilon : {0.0, 1.0, 3.0}) {
+    const double truth = SumOverOutcomes({{p1, q1}, {p1, q1}, {p2, q2}}, epsilon);
+    ExpectTight(ComposedDelta({&terms, 1}, epsilon).value(), truth, 1e-3, 0, std::to_string(epsilon));
+  }
+}
+
+TEST(Composition, SampledDiscreteGaussiansAgreeWithAllOutcomesInEachDirection) {
+  constexpr double kRate = 0.2;
+  const auto with = Pmf(1.0, 1);
+  const auto without = Pmf(1.0, 0);
+  std::vector<double> mixed;
+  for (std::size_t x = 0; x < with.size(); ++x) mixed.push_back(kRate * with[x] + (1 - kRate) * without[x]);
+  const auto pair = [&](Direction direction) { return MakePoissonPair(MakeDiscreteGaussianPair(1.0, 1), kRate, direction); };
+  for (const double epsilon : {0.0, 0.2, 0.6, 1.2}) {
+    const double remove = SumOverOutcomes({{mixed, without}, {mixed, without}, {mixed, without}}, epsilon);
+    const double add = SumOverOutcomes({{without, mixed}, {without, mixed}, {without, mixed}}, epsilon);
+    ExpectTight(DeltaOf(pair(Direction::kRemove), 3, epsilon), remove, 1e-3, 1e-15, "remove " + std::to_string(epsilon));
+    ExpectTight(DeltaOf(pair(Direction::kAdd), 3, epsilon), add, 1e-3, 1e-15, "add " + std::to_string(epsilon));
+  }
+}
+
+TEST(Composition, TheLargerDirectionCounts) {
+  const std::vector<LossTerms> both = {{{.pair = Poisson(0.8, 0.05, Direction::kRemove), .count = 100}},
+                                       {{.pair = Poisson(0.8, 0.05, Direction::kAdd), .count = 100}}};
+  const double remove = ComposedEpsilon({both.data(), 1}, 1e-6)->upper;
+  const double add = ComposedEpsilon({both.data() + 1, 1}, 1e-6)->upper;
+  EXPECT_NEAR(remove, 6.730629, 1e-5);
+  EXPECT_NEAR(add, 2.595344, 1e-5);
+  EXPECT_EQ(ComposedEpsilon(both, 1e-6)->upper, remove);
+  const std::vector<LossTerms> swapped = {both[1], both[0]};
+  EXPECT_EQ(ComposedEpsilon(swapped, 1e-6)->upper, remove);
+}
+
+TEST(Composition, StepsMayComeInAnyOrderAndParts) {
+  const Pair a = Poisson(1.0, 0.01, Direction::kRemove);
+  const Pair b = Poisson(2.0, 0.05, Direction::kRemove);
+  const LossTerms once = {{.pair = a, .count = 300}, {.pair = b, .count = 100}};
+  const LossTerms parts = {
+      {.pair = b, .count = 40}, {.pair = a, .count = 100}, {.pair = b, .count = 60}, {.pair = a, .count = 200}};
+  const Bracket first = ComposedEpsilon({&once, 1}, 1e-6).value();
+  const Bracket second = ComposedEpsilon({&parts, 1}, 1e-6).value();
+  EXPECT_LE(std::max(first.lower, second.lower), std::min(first.upper, second.upper));
+  EXPECT_NEAR(first.upper, second.upper, 1e-4);
+  EXPECT_GT(first.lower, EpsilonOf(a, 300, 1e-6).upper);
+  EXPECT_GT(first.lower, EpsilonOf(b, 100, 1e-6).upper);
+}
+
+TEST(Composition, GrowsWithStepsAndRateAndFallsWithNoise) {
+  const auto epsilon = [](double sigma, double rate, std::uint64_t steps) {
+    return EpsilonOf(Poisson(sigma, rate, Direction::kRemove), steps, 1e-6);
+  };
+  const Bracket base = epsilon(1.0, 0.01, 1000);
+  EXPECT_LT(epsilon(1.0, 0.01, 900).upper, base.lower);
+  EXPECT_LT(epsilon(1.0, 0.009, 1000).upper, base.lower);
+  EXPECT_LT(epsilon(1.1, 0.01, 1000).upper, base.lower);
+  EXPECT_LT(epsilon(1.0, 0.999, 10).upper, EpsilonOf(MakeGaussianPair(1.0), 10, 1e-6).upper);
+}
+
+TEST(Composition, EpsilonAndDeltaAreInverse) {
+  const Pair pair = Poisson(1.0, 0.02, Direction::kRemove);
+  for (const double delta : {1e-3, 1e-6, 1e-10}) {
+    const Bracket epsilon = EpsilonOf(pair, 500, delta);
+    EXPECT_LE(DeltaOf(pair, 500, epsilon.upper).lower, delta);
+    EXPECT_GE(DeltaOf(pair, 500, epsilon.lower).upper, delta);
+    EXPECT_NEAR(DeltaOf(pair, 500, epsilon.upper).upper / delta, 1, 1e-3);
+  }
+}
+
+TEST(Composition, ReplacingADeviceInASampleOfFixedSize) {
+  const Pair pair = MakeReplaceOnePair(MakeGaussianPair(1.0), 0.02);
+  // One step: the curve for epsilon >= 0 is that of removing under Poisson sampling; more steps cost more, in neither direction
+  // less.
+  const Bracket one = EpsilonOf(pair, 1, 1e-6);
+  EXPECT_NEAR(one.upper, EpsilonOf(Poisson(1.0, 0.02, Direction::kRemove), 1, 1e-6).upper, 1e-4);
+  const Bracket many = EpsilonOf(pair, 500, 1e-6);
+  EXPECT_GT(many.lower, EpsilonOf(Poisson(1.0, 0.02, Direction::kRemove), 500, 1e-6).upper);
+  EXPECT_LT(many.upper, 2 * EpsilonOf(Poisson(1.0, 0.02, Direction::kRemove), 500, 1e-6).upper);
+}
+
+// delta of a discretized distribution at the losses `points`.
+double DeltaOfPoints(const DiscreteLoss& loss, const std::vector<double>& masses, double infinite, double epsilon) {
+  double delta = infinite;
+  for (std::size_t k = 0; k < masses.size(); ++k) delta += masses[k] * std::max(0.0, -std::expm1(epsilon - loss.LossAt(k)));
+  return delta;
+}
+
+TEST(Discretize, TheTrueCurveLiesBetween) {
+  const std::vector<Pair> pairs = {MakeGaussianPair(0.7), Poisson(0.5, 0.03, Direction::kRemove),
+                                   Poisson(0.5, 0.03, Direction::kAdd), MakeDiscreteGaussianPair(1.7, 1),
+                                   MakeReplaceOnePair(MakeGaussianPair(0.8), 0.1)};
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    for (const double width : {0.3, 0.01, 0.0003}) {
+      const DiscreteLoss loss = Discretize(*pairs[i], FindRange(*pairs[i], 1e-15), {.origin = 0.0001, .width = width});
+      for (const double mass : loss.above) ASSERT_GE(mass, 0);
+      for (const double mass : loss.below) ASSERT_GE(mass, 0);
+      EXPECT_NEAR(std::accumulate(loss.above.begin(), loss.above.end(), loss.infinite), 1, 1e-9);
+      for (double epsilon = -1.5; epsilon < 1.5; epsilon += 0.037) {
+        const LossSplit split = pairs[i]->At(epsilon);
+        const auto truth = static_cast<double>(split.p_above - std::exp(static_cast<long double>(epsilon)) * split.q_above);
+        EXPECT_GE(DeltaOfPoints(loss, loss.above, loss.infinite, epsilon), truth - 1e-13)
+            << i << " " << width << " " << epsilon;
+        EXPECT_LE(DeltaOfPoints(loss, loss.below, 0, epsilon), truth + 1e-13) << i << " " << width << " " << epsilon;
+      }
+    }
+  }
+}
+
+TEST(Composition, RefusesWhatItCannotAnswer) {
+  const LossTerms terms = {{.pair = MakeGaussianPair(1), .count = 1}};
+  for (const double delta : {0.0, 1.0, -1.0, std::nan("")})
+    EXPECT_EQ(ComposedEpsilon({&terms, 1}, delta).error().reason(), "BAD_DELTA");
+  for (const double epsilon : {-1.0, std::nan(""), HUGE_VAL}) {
+    EXPECT_EQ(ComposedDelta({&terms, 1}, epsilon).error().reason(), "BAD_EPSILON");
+  }
+  const LossTerms many(3, {.pair = MakeGaussianPair(1), .count = kComposedStepsMax});
+  EXPECT_EQ(ComposedEpsilon({&many, 1}, 1e-5).error().reason(), "TOO_MANY_STEPS");
+  const LossTerms none = {{.pair = MakeGaussianPair(1), .count = 0}};
+  EXPECT_EQ(ComposedEpsilon({&none, 1}, 1e-5)->upper, 0);
+  EXPECT_EQ(ComposedDelta({}, 1)->upper, 0);
+}
+
+}  // namespace
+}  // namespace edgefleet::privacy
