@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace edgefleet::privacy {
@@ -81,16 +82,21 @@ TEST(Rdp, RoundingGrowsTheNorms) {
   EXPECT_EQ(small.l1, small.l2 * std::min(64.0, small.l2));
 }
 
-// The first thousand terms of tau and a bound for the rest.
 TEST(Rdp, ManyClientsAreCountedUpwards) {
-  const auto rdp = [](std::uint64_t clients) {
-    // Shares of deviation 1 each, whatever their number.
-    const double sigma = std::sqrt(static_cast<double>(clients));
-    return DistributedDiscreteGaussianRdp({.scale = 1, .dimension = 1}, sigma, clients, 2) - GaussianRdp(sigma, 2);
-  };
-  const double tau_of_a_thousand = rdp(1001);
-  EXPECT_NEAR(rdp(5001) / tau_of_a_thousand, 5, 0.15);
-  EXPECT_GT(rdp(5001), rdp(5000));
+  constexpr double kShare = 0.5;  // deviation of one client's noise
+  constexpr std::uint64_t kClients = 20'000;
+  double tau = 0;
+  for (std::uint64_t k = 1; k < kClients; ++k) {
+    tau += 10 * std::exp(-2 * std::pow(M_PI * kShare, 2) * static_cast<double>(k) / static_cast<double>(k + 1));
+  }
+  const double sigma = kShare * std::sqrt(static_cast<double>(kClients));
+  const double triangle = std::pow(1 / sigma + tau, 2);  // order 2, one coordinate, sensitivity 1
+  const double cross = 1 / (sigma * sigma) + 2 * tau / sigma + tau * tau;
+  const double spread = 1 / (sigma * sigma) + tau;
+  const double exact = std::min({triangle, cross, spread});
+  const double bound = DistributedDiscreteGaussianRdp({.scale = 1, .dimension = 1}, sigma, kClients, 2);
+  EXPECT_GE(bound, exact);
+  EXPECT_LE(bound, exact * 1.01);
 }
 
 TEST(Rdp, EpsilonAndDeltaAreInverse) {

@@ -42,24 +42,30 @@ struct ValueCase {
 // One row a mechanism and accountant; tests/privacy/reference_test.cc has the sources.
 TEST(CliPrivacy, PrintsReferenceValues) {
   const ValueCase cases[] = {
-      {"epsilon --mechanism gaussian --noise-multiplier 10 --steps 100 --delta 1e-6 --accountant exact", "epsilon", 4.886554117, 1e-8},
-      {"epsilon --mechanism gaussian --noise-multiplier 0.7 --sampling-rate 0.01 --steps 120 --delta 1e-5 --accountant pld", "epsilon",
-       2.4612377, 5e-6},
-      {"epsilon --noise-multiplier 1.5 --sampling-rate 0.04 --steps 2250 --delta 1e-5 --accountant rdp --orders opacus", "epsilon",
-       7.32911117143, 1e-8},
+      {"epsilon --mechanism gaussian --noise-multiplier 10 --steps 100 --delta 1e-6 --accountant exact", "epsilon", 4.886554117,
+       1e-8},
+      {"epsilon --mechanism gaussian --noise-multiplier 0.7 --sampling-rate 0.01 --steps 120 --delta 1e-5 --accountant pld",
+       "epsilon", 2.4612377, 5e-6},
+      {"epsilon --noise-multiplier 1.5 --sampling-rate 0.04 --steps 2250 --delta 1e-5 --accountant rdp --orders opacus",
+       "epsilon", 7.32911117143, 1e-8},
       {"epsilon --noise-multiplier 1 --sampling-rate 0.001 --steps 30000 --delta 1e-7 --accountant rdp --orders tf", "epsilon",
        1.4154988495, 1e-8},
-      {"epsilon --noise-multiplier 1.5 --sampling-rate 0.04 --steps 2249 --delta 1e-5 --accountant gdp-clt", "epsilon", 6.599821, 1e-6},
-      {"epsilon --mechanism pure --pure-epsilon 1.1 --delta 1e-5 --accountant rdp --orders 2..32", "epsilon", 1.32783806176, 1e-9},
-      {"epsilon --mechanism tree --noise-multiplier 8.83 --steps 1600 --delta 1e-6 --accountant exact", "epsilon", 1.648659, 1e-6},
-      {"epsilon --mechanism skellam --noise-multiplier 2 --scale 1000 --dimension 65536 --steps 10 --delta 1e-5 --accountant rdp",
+      {"epsilon --noise-multiplier 1.5 --sampling-rate 0.04 --steps 2249 --delta 1e-5 --accountant gdp-clt", "epsilon",
+       6.599821, 1e-6},
+      {"epsilon --mechanism pure --pure-epsilon 1.1 --delta 1e-5 --accountant rdp --orders 2..32", "epsilon", 1.32783806176,
+       1e-9},
+      {"epsilon --mechanism tree --noise-multiplier 8.83 --steps 1600 --delta 1e-6 --accountant exact", "epsilon", 1.648659,
+       1e-6},
+      {"epsilon --mechanism skellam --noise-multiplier 2 --scale 1000 --dimension 65536 --steps 10 --delta 1e-5 --accountant "
+       "rdp",
        "epsilon", 8.087862963, 1e-8},
       {"epsilon --mechanism discrete-gaussian --noise-multiplier 1 --clients 100 --scale 10 --dimension 4096 --delta 1e-5 "
        "--accountant rdp",
        "epsilon", 4.931093462, 1e-8},
-      {"epsilon --mechanism discrete-gaussian --noise-multiplier 3 --delta 1e-6 --accountant exact", "epsilon", 1.45491316, 1e-7},
-      {"epsilon --mechanism banded --bands 4 --noise-multiplier 2 --sampling-rate 0.01 --steps 1000 --delta 1e-6", "epsilon", 1.576317,
-       2e-6},
+      {"epsilon --mechanism discrete-gaussian --noise-multiplier 3 --delta 1e-6 --accountant exact", "epsilon", 1.45491316,
+       1e-7},
+      {"epsilon --mechanism banded --bands 4 --noise-multiplier 2 --sampling-rate 0.01 --steps 1000 --delta 1e-6", "epsilon",
+       1.576317, 2e-6},
       {"delta --noise-multiplier 1.732050808 --steps 3 --epsilon 1 --accountant exact", "delta", 0.126936737507, 1e-9},
       {"noise --target-epsilon 4.886554117 --steps 100 --delta 1e-6 --accountant exact", "noise_multiplier", 10, 2e-5},
   };
@@ -84,10 +90,12 @@ TEST(CliPrivacy, PrintsBothEndsAndTheOrder) {
 
 TEST(CliPrivacy, CalibratesUpdatesBesideTheCountOfAdaptiveClipping) {
   const auto alone = PrivacyJson(Words("noise --target-epsilon 2 --steps 10 --delta 1e-6 --accountant exact"));
-  const auto both = PrivacyJson(Words("noise --target-epsilon 2 --steps 10 --delta 1e-6 --accountant exact --count-deviation 50"));
+  const auto both =
+      PrivacyJson(Words("noise --target-epsilon 2 --steps 10 --delta 1e-6 --accountant exact --count-deviation 50"));
   EXPECT_GT(both["noise_multiplier"], alone["noise_multiplier"]);
   const std::string noise = std::to_string(both["noise_multiplier"].get<double>() + 1e-6);
-  const auto spent = PrivacyJson(Words("epsilon --steps 10 --delta 1e-6 --accountant exact --count-deviation 50 --noise-multiplier " + noise));
+  const auto spent =
+      PrivacyJson(Words("epsilon --steps 10 --delta 1e-6 --accountant exact --count-deviation 50 --noise-multiplier " + noise));
   EXPECT_NEAR(spent["epsilon"], 2, 1e-4);
   EXPECT_LE(spent["epsilon"], 2);
 }
@@ -127,7 +135,8 @@ TEST(CliPrivacy, SaysWhatIsMissingOrDoesNotApply) {
 }
 
 TEST(CliPrivacy, RefusesWhatNoAccountantBounds) {
-  const auto result = Privacy(Words("epsilon --mechanism skellam --noise-multiplier 1 --scale 10 --dimension 5 --delta 1e-6 --json"));
+  const auto result =
+      Privacy(Words("epsilon --mechanism skellam --noise-multiplier 1 --scale 10 --dimension 5 --delta 1e-6 --json"));
   EXPECT_EQ(result.exit_code, 1);
   const auto error = nlohmann::json::parse(result.out)["error"];
   EXPECT_EQ(error["reason"], "NO_SUCH_ACCOUNT");

@@ -112,11 +112,12 @@ class Refinement {
 };
 
 // The larger answer of all directions; one that another has overtaken is not refined further.
-Bracket Largest(std::span<const LossTerms> directions, const TailQuery& query, double cut) {
+Bracket Largest(std::span<const LossTerms> directions, const TailQuery& query, double cut, int levels = kLevelsMax) {
   std::vector<Refinement> refinements;
   for (const LossTerms& terms : directions) refinements.emplace_back(terms, query, cut);
   Bracket largest;
-  for (bool changed = true; changed;) {
+  bool changed = true;
+  for (int level = 0; level < levels && changed; ++level) {
     changed = false;
     for (Refinement& refinement : refinements) {
       if (refinement.done() || refinement.best().upper <= largest.lower) continue;

@@ -43,8 +43,8 @@ using LossTerms = std::vector<LossTerm>;
 // is, up to infinity. INVALID_ARGUMENT [BAD_DELTA] or [TOO_MANY_STEPS].
 Result<Bracket> ComposedEpsilon(std::span<const LossTerms> directions, double delta);
 
-// The largest delta of all directions at `epsilon` >= 0; likewise, but relative to itself 1e-6, else 1e-3. INVALID_ARGUMENT
-// [BAD_EPSILON] or [TOO_MANY_STEPS].
+// The largest delta of all directions at `epsilon` >= 0; likewise, but relative to itself 1e-6, else 1e-3. Deltas below 1e-20
+// are bounded by less than 1e-15 and not resolved. INVALID_ARGUMENT [BAD_EPSILON] or [TOO_MANY_STEPS].
 Result<Bracket> ComposedDelta(std::span<const LossTerms> directions, double epsilon);
 
 }  // namespace edgefleet::privacy

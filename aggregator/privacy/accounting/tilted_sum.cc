@@ -13,6 +13,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kLogOutside = 26;           // exp(-26) = 5e-12 of the tilted sum is outside of the window, on either side
 constexpr double kOutside = 1.1e-11;         // both sides
 constexpr double kMassSlack = 1e-12;         // relative, a step: rounding of discretized and tilted probabilities
+constexpr double kExponentSlack = 1e-15;     // of tilt * loss, a step: rounding of the tilt's exponents
 constexpr double kPowerSlack = 1e-15;        // relative, a step: rounding of the power of a coefficient
 constexpr std::size_t kSearchMax = 1 << 17;  // points up to which the tilt is searched anew
 
@@ -22,16 +23,24 @@ std::size_t PointsOf(std::span<const DiscreteLoss> losses) {
   return points;
 }
 
-// The exponent log(mass) + lambda * loss at about its largest: what it is measured against, so that nothing overflows.
-double Reference(const DiscreteLoss& loss, const std::vector<double>& masses, double lambda) {
-  const std::size_t stride = std::max<std::size_t>(1, masses.size() / 512);
-  double best = -kInfinity;
-  for (std::size_t k = 0; k < masses.size(); k += stride) {
-    double mass = 0;
-    for (std::size_t i = k; i < std::min(k + stride, masses.size()) && mass == 0; ++i) mass = masses[i];
-    if (mass > 0) best = std::max(best, std::log(mass) + lambda * loss.LossAt(k));
+std::vector<double> Logarithms(const std::vector<double>& masses) {
+  std::vector<double> logs(masses.size());
+  std::ranges::transform(masses, logs.begin(), [](double mass) { return std::log(mass); });
+  return logs;
+}
+
+// Calls `visit(point, loss, tilted mass / exp(reference))` for each point that matters; returns the reference, so that nothing
+// overflows.
+template <typename F>
+double ForEachTilted(const DiscreteLoss& loss, const std::vector<double>& logs, double lambda, F visit) {
+  double reference = -kInfinity;
+  for (std::size_t k = 0; k < logs.size(); ++k) reference = std::max(reference, logs[k] + lambda * loss.LossAt(k));
+  for (std::size_t k = 0; k < logs.size(); ++k) {
+    const double at = loss.LossAt(k);
+    const double exponent = logs[k] + lambda * at - reference;
+    if (exponent > -700) visit(k, at, std::exp(exponent));
   }
-  return best;
+  return reference;
 }
 
 double Norm(const std::vector<std::complex<double>>& values) {
@@ -65,6 +74,9 @@ TiltedSum::TiltedSum(std::span<const DiscreteLoss> losses, std::span<const doubl
   for (std::size_t i = 0; i < losses.size(); ++i) {
     origin_ += losses[i].grid.origin * counts[i];
     steps_ += counts[i];
+    largest_ = std::max({largest_, std::fabs(losses[i].LossAt(0)), std::fabs(losses[i].LossAt(losses[i].above.size()))});
+    logs_[0].push_back(Logarithms(losses[i].above));
+    logs_[1].push_back(Logarithms(losses[i].below));
     empty_below_ = empty_below_ || std::ranges::all_of(losses[i].below, [](double mass) { return mass == 0; });
   }
   tilt_ = tilt && PointsOf(losses) > kSearchMax ? *tilt : FindTilt();
@@ -74,20 +86,15 @@ TiltedSum::TiltedSum(std::span<const DiscreteLoss> losses, std::span<const doubl
 TiltedSum::Cumulant TiltedSum::CumulantAt(double lambda, Side side) const {
   Cumulant sum;
   for (std::size_t i = 0; i < losses_.size(); ++i) {
-    const DiscreteLoss& loss = losses_[i];
-    const std::vector<double>& masses = MassesOf(loss, side);
-    const double reference = Reference(loss, masses, lambda);
     double total = 0;
     double first = 0;
     double second = 0;
-    for (std::size_t k = 0; k < masses.size(); ++k) {
-      if (masses[k] == 0) continue;
-      const double at = loss.LossAt(k);
-      const double mass = masses[k] * std::exp(std::min(lambda * at - reference, 700.0));
-      total += mass;
-      first += mass * at;
-      second += mass * at * at;
-    }
+    const double reference =
+        ForEachTilted(losses_[i], logs_[static_cast<int>(side)][i], lambda, [&](std::size_t, double loss, double mass) {
+          total += mass;
+          first += mass * loss;
+          second += mass * loss * loss;
+        });
     const double mean = first / total;
     sum.value += counts_[i] * (reference + std::log(total));
     sum.slope += counts_[i] * mean;
@@ -153,25 +160,21 @@ bool TiltedSum::PlaceWindow(std::size_t points_max) {
 // Probabilities at their indices modulo the transform's size.
 std::vector<std::complex<double>> TiltedSum::TiltedMasses(std::size_t term) {
   const DiscreteLoss& loss = losses_[term];
-  std::vector<std::complex<double>> result(sums_.size());
-  const auto size = static_cast<std::int64_t>(result.size());
-  const double reference[2] = {Reference(loss, loss.above, tilt_.lambda), Reference(loss, loss.below, tilt_.lambda)};
+  std::vector<double> parts[2] = {std::vector<double>(sums_.size()), std::vector<double>(sums_.size())};
+  const auto size = static_cast<std::int64_t>(sums_.size());
   double total[2] = {0, 0};
-  for (std::size_t k = 0; k < loss.above.size(); ++k) {
-    const double exponent = tilt_.lambda * loss.LossAt(k);
-    const auto tilted = [&](double mass, int side) {
-      if (mass == 0) return 0.0;
-      const double value = mass * std::exp(std::min(exponent - reference[side], 700.0));
-      total[side] += value;
-      return value;
-    };
-    const std::int64_t index = (loss.first + static_cast<std::int64_t>(k)) % size;
-    result[static_cast<std::size_t>(index < 0 ? index + size : index)] +=
-        std::complex(tilted(loss.above[k], 0), tilted(loss.below[k], 1));
+  for (const int side : {0, 1}) {
+    if (side == 1 && empty_below_) continue;
+    const double reference = ForEachTilted(loss, logs_[side][term], tilt_.lambda, [&](std::size_t point, double, double mass) {
+      const std::int64_t index = (loss.first + static_cast<std::int64_t>(point)) % size;
+      parts[side][static_cast<std::size_t>(index < 0 ? index + size : index)] += mass;
+      total[side] += mass;
+    });
+    log_total_[side] += counts_[term] * (reference + std::log(total[side]));
   }
-  for (const int side : {0, 1}) log_total_[side] += counts_[term] * (reference[side] + std::log(total[side]));
-  for (std::complex<double>& value : result) {
-    value = {value.real() / total[0], total[1] > 0 ? value.imag() / total[1] : 0};
+  std::vector<std::complex<double>> result(sums_.size());
+  for (std::size_t k = 0; k < result.size(); ++k) {
+    result[k] = {parts[0][k] / total[0], total[1] > 0 ? parts[1][k] / total[1] : 0};
   }
   return result;
 }
@@ -237,9 +240,10 @@ TiltedSum::Tail TiltedSum::TailOf(Side side) const {
     weights += weight * weight;
     if (tilt_.lambda * distance > 50) break;
   }
-  tail.error = sign * (rounding_ * std::sqrt(weights) + kOutside);
+  // What is outside, or where it wraps around to, has at most the largest weight there is.
+  tail.error = sign * (rounding_ * std::sqrt(weights) + kOutside / (1 + tilt_.lambda));
   for (std::size_t i = 0; side == Side::kAbove && i < losses_.size(); ++i) tail.constant += counts_[i] * losses_[i].infinite;
-  tail.factor = 1 + sign * std::min(0.5, steps_ * kMassSlack);
+  tail.factor = 1 + sign * std::min(0.5, steps_ * (kMassSlack + kExponentSlack * tilt_.lambda * largest_));
   tail.loss = origin_ + static_cast<double>(first_ + static_cast<std::int64_t>(sums_.size())) * width_;
   return tail;
 }

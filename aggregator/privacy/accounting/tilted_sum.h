@@ -45,9 +45,6 @@ class TiltedSum {
   };
   struct Tail;
 
-  const std::vector<double>& MassesOf(const DiscreteLoss& loss, Side side) const {
-    return side == Side::kAbove ? loss.above : loss.below;
-  }
   Cumulant CumulantAt(double lambda, Side side) const;
   double FindLambda() const;
   Tilt FindTilt() const;
@@ -65,9 +62,11 @@ class TiltedSum {
   double width_ = 0;
   double origin_ = 0;  // of the sum
   double steps_ = 0;
+  double largest_ = 0;  // loss of a step, either sign
   bool empty_below_ = false;
   Tilt tilt_;
-  double log_total_[2] = {0, 0};  // of the tilted probabilities, by Side
+  std::vector<std::vector<double>> logs_[2];  // of the losses' probabilities, by Side and term
+  double log_total_[2] = {0, 0};              // of the tilted probabilities, by Side
   double window_ = 0;
   std::int64_t first_ = 0;                  // index of the window's first point
   std::vector<std::complex<double>> sums_;  // tilted probabilities of the sum: real from above, imaginary from below; empty if
