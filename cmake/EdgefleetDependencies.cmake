@@ -33,6 +33,7 @@ find_package(spdlog CONFIG REQUIRED)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(pqxx REQUIRED IMPORTED_TARGET libpqxx)
 pkg_check_modules(libzip REQUIRED IMPORTED_TARGET libzip)
+find_path(KISSFFT_INCLUDE_DIR kissfft/kissfft.hh REQUIRED)  # a template; Debian's library is for float only and not linked
 
 # ONNX's protobuf messages as Debian builds them: they share libprotobuf with gRPC, and register onnx-ml.proto once a process.
 find_library(ONNX_PROTO_LIBRARY onnx_proto REQUIRED)

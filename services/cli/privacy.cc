@@ -53,7 +53,22 @@ const std::map<std::string, privacy::Accountant> kAccountants = {{"exact", priva
                                                                  {"pld", privacy::Accountant::kPld},
                                                                  {"gdp-clt", privacy::Accountant::kGdpClt}};
 
+struct Draw {
+  privacy::CohortDraw::Kind kind;
+  bool amplifies;
+};
+const std::map<std::string, Draw> kDraws = {{kPoisson, {privacy::CohortDraw::Kind::kPoisson, true}},
+                                            {kWithoutReplacement, {privacy::CohortDraw::Kind::kFixedSize, true}},
+                                            {"check-in-order", {privacy::CohortDraw::Kind::kCheckInOrder, false}},
+                                            {"fixed-cohort", {privacy::CohortDraw::Kind::kFixedCohort, false}}};
+
 Error Usage(const std::string& message) { return InvalidArgument(kReasonUsage, message); }
+
+// Wrong arguments of the accountants are wrong options here.
+Status AsUsage(const Status& error) {
+  if (error.code() == StatusCode::kInvalidArgument) return InvalidArgument(kReasonUsage, error.message());
+  return error;
+}
 
 // An option that says something about other mechanisms only is an error, not ignored.
 Status CheckApplies(const MechanismSpec& spec) {
@@ -64,7 +79,7 @@ Status CheckApplies(const MechanismSpec& spec) {
   };
   const Rule rules[] = {{"--scale", spec.scale.has_value(), {"discrete-gaussian", "skellam"}},
                         {"--dimension", spec.dimension.has_value(), {"discrete-gaussian", "skellam"}},
-                        {"--clients", spec.clients.has_value(), {"discrete-gaussian"}},
+                        {"--clients", spec.clients.has_value(), {"discrete-gaussian", "skellam"}},
                         {"--rounding-beta", spec.rounding_beta.has_value(), {"discrete-gaussian", "skellam"}},
                         {"--participations", spec.participations.has_value(), {"tree", "banded"}},
                         {"--min-separation", spec.min_separation.has_value(), {"tree", "banded"}},
@@ -87,23 +102,39 @@ Status CheckApplies(const MechanismSpec& spec) {
   return OkStatus();
 }
 
-Status ReadSampling(const MechanismSpec& spec, Mechanism& mechanism) {
+// How the cohorts are said to be drawn; nothing if no rate is claimed.
+Result<std::optional<privacy::CohortDraw>> ReadDraw(const MechanismSpec& spec) {
   const bool sizes = spec.population || spec.sample;
+  if (sizes && !(spec.population && spec.sample)) return Usage("--population and --sample go together");
   if (sizes && (spec.sampling == kPoisson || spec.sampling_rate)) {
     return Usage("--population and --sample describe samples of fixed size; a Poisson sample has a --sampling-rate");
   }
-  if (sizes && !(spec.population && spec.sample)) return Usage("--population and --sample go together");
-  if (sizes && (*spec.sample == 0 || *spec.sample > *spec.population)) return Usage("--sample is 1 to --population");
   if (!sizes && !spec.sampling_rate) {
-    if (!spec.sampling.empty())
-      return Usage("--sampling " + spec.sampling + " needs a rate: --sampling-rate, or --population and --sample");
-    mechanism.sampling = Sampling::kNone;
-  } else {
-    mechanism.sampling = sizes || spec.sampling == kWithoutReplacement ? Sampling::kWithoutReplacement : Sampling::kPoisson;
-    mechanism.rate = sizes ? static_cast<double>(*spec.sample) / static_cast<double>(*spec.population) : *spec.sampling_rate;
+    if (spec.sampling.empty() || !kDraws.at(spec.sampling).amplifies) return std::optional<privacy::CohortDraw>();
+    return Usage("--sampling " + spec.sampling + " needs a rate: --sampling-rate, or --population and --sample");
   }
-  const bool replaced = mechanism.sampling == Sampling::kWithoutReplacement;
-  const std::string adjacency = spec.adjacency.empty() ? (replaced ? kReplaceOne : kAddRemove) : spec.adjacency;
+  const std::string sampling = !spec.sampling.empty() ? spec.sampling : sizes ? kWithoutReplacement : kPoisson;
+  return privacy::CohortDraw{.kind = kDraws.at(sampling).kind,
+                             .rate = spec.sampling_rate.value_or(0),
+                             .population = spec.population.value_or(0),
+                             .sample = spec.sample.value_or(0),
+                             .members_secret = true};
+}
+
+Status ReadSampling(const MechanismSpec& spec, Mechanism& mechanism) {
+  EF_ASSIGN_OR_RETURN(const auto draw, ReadDraw(spec));
+  std::string adjacency = kAddRemove;
+  if (draw && draw->kind == privacy::CohortDraw::Kind::kFixedSize && draw->population == 0) {
+    mechanism.sampling = Sampling::kWithoutReplacement;  // the share of the population is all that counts
+    mechanism.rate = draw->rate;
+    adjacency = kReplaceOne;
+  } else if (draw) {
+    EF_ASSIGN_OR_RETURN(const privacy::Amplification earned, privacy::EarnedAmplification(*draw));
+    mechanism.sampling = earned.sampling;
+    mechanism.rate = earned.rate;
+    if (earned.adjacency == privacy::Adjacency::kReplaceOne) adjacency = kReplaceOne;
+  }
+  if (!spec.adjacency.empty()) adjacency = spec.adjacency;
   mechanism.adjacency = adjacency == kReplaceOne ? privacy::Adjacency::kReplaceOne : privacy::Adjacency::kAddRemove;
   return OkStatus();
 }
@@ -122,7 +153,7 @@ Result<Mechanism> ReadMechanism(const MechanismSpec& spec) {
                       .restart_every = spec.restart_every.value_or(0),
                       .bands = spec.bands.value_or(1),
                       .pure_epsilon = spec.pure_epsilon.value_or(0)};
-  EF_RETURN_IF_ERROR(ReadSampling(spec, mechanism));
+  if (Status status = ReadSampling(spec, mechanism); !status.ok()) return MakeError(AsUsage(status));
   if (spec.count_deviation && spec.noise_multiplier) {
     mechanism.noise_multiplier = privacy::CombinedNoiseMultiplier(*spec.noise_multiplier, *spec.count_deviation);
   }
@@ -132,12 +163,6 @@ Result<Mechanism> ReadMechanism(const MechanismSpec& spec) {
 Result<std::vector<double>> ReadOrders(const MechanismSpec& spec) {
   const bool whole = spec.mechanism == "skellam" || spec.mechanism == "discrete-gaussian";
   return privacy::ParseOrders(!spec.orders.empty() ? spec.orders : whole ? "integer" : "dpa");
-}
-
-// Wrong arguments of the accountants are wrong options here.
-Status AsUsage(const Status& error) {
-  if (error.code() == StatusCode::kInvalidArgument) return InvalidArgument(kReasonUsage, error.message());
-  return error;
 }
 
 Json BracketJson(const std::string& name, const privacy::Spent& spent, const MechanismSpec& spec) {
@@ -250,8 +275,10 @@ void AddMechanismOptions(CLI::App* command, MechanismSpec& spec) {
       ->capture_default_str();
   command->add_option("--sampling-rate", spec.sampling_rate,
                       "each device takes part with this probability; only if cohorts are really drawn like that");
-  command->add_option("--sampling", spec.sampling, "poisson (default), or a fixed number of devices drawn uniformly")
-      ->check(CLI::IsMember({kPoisson, kWithoutReplacement}));
+  command
+      ->add_option("--sampling", spec.sampling,
+                   "how cohorts are drawn: only the first two, done by the server in secret, earn a rate (poisson)")
+      ->check(CLI::IsMember(KeysOf(kDraws)));
   command->add_option("--population", spec.population, "devices that a sample of fixed size is drawn from");
   command->add_option("--sample", spec.sample, "devices in a sample of fixed size");
   command
@@ -261,7 +288,8 @@ void AddMechanismOptions(CLI::App* command, MechanismSpec& spec) {
       ->check(CLI::IsMember({kAddRemove, kReplaceOne}));
   command->add_option("--scale", spec.scale, "integers to one clip norm; for a single discrete Gaussian, its sensitivity");
   command->add_option("--dimension", spec.dimension, "coordinates of an update, padding included");
-  command->add_option("--clients", spec.clients, "whose discrete Gaussian shares add up to the noise");
+  command->add_option("--clients", spec.clients,
+                      "whose shares surely are in the noise (shares of skellam add up to skellam, whatever their number)");
   command
       ->add_option("--rounding-beta", spec.rounding_beta,
                    "updates are rounded stochastically, norm bound at this beta (0: any norm)")

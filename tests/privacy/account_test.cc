@@ -80,6 +80,16 @@ TEST(Account, AFullSampleIsNoSample) {
               Epsilon({.noise_multiplier = 2, .steps = 10}, Accountant::kExact).upper, 1e-12);
   EXPECT_NEAR(Epsilon(Subset(2, 10, 1), Accountant::kRdp).upper,
               Epsilon({.noise_multiplier = 2, .steps = 10}, Accountant::kRdp).upper, 1e-12);
+  // The same for mechanisms that no sampling amplifies.
+  for (const Kind kind : {Kind::kTree, Kind::kBanded, Kind::kDiscreteGaussian, Kind::kSkellam}) {
+    Mechanism mechanism{
+        .kind = kind, .noise_multiplier = 2, .steps = 10, .vectors = {.scale = 100, .dimension = 4}, .bands = 2};
+    const double without = Epsilon(mechanism, Accountant::kRdp).upper;
+    for (const Sampling sampling : {Sampling::kPoisson, Sampling::kWithoutReplacement}) {
+      mechanism.sampling = sampling;
+      EXPECT_EQ(Epsilon(mechanism, Accountant::kRdp).upper, without);
+    }
+  }
 }
 
 struct CalibrationCase {

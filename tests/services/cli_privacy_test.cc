@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tests/support/child_process.h"
 
@@ -118,7 +119,8 @@ TEST(CliPrivacy, SaysWhatIsMissingOrDoesNotApply) {
       {"epsilon --noise-multiplier 1 --delta 1e-6 --sampling-rate 1.5", "sampling rate"},
       {"epsilon --noise-multiplier 1 --delta 1e-6 --sampling without-replacement", "--population and --sample"},
       {"epsilon --noise-multiplier 1 --delta 1e-6 --population 10", "go together"},
-      {"epsilon --noise-multiplier 1 --delta 1e-6 --population 10 --sample 11", "--sample is 1 to --population"},
+      {"epsilon --noise-multiplier 1 --delta 1e-6 --population 10 --sample 11",
+       "at least one device and at most the population"},
       {"epsilon --noise-multiplier 1 --delta 1e-6 --population 10 --sample 1 --sampling poisson", "fixed size"},
       {"epsilon --noise-multiplier 1 --delta 1e-6 --bands 4", "--bands does not apply"},
       {"epsilon --noise-multiplier 1 --delta 1e-6 --mechanism banded", "needs --bands"},
@@ -141,6 +143,17 @@ TEST(CliPrivacy, RefusesWhatNoAccountantBounds) {
   const auto error = nlohmann::json::parse(result.out)["error"];
   EXPECT_EQ(error["reason"], "NO_SUCH_ACCOUNT");
   EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("rdp"));
+}
+
+TEST(CliPrivacy, RefusesAmplificationThatTheDrawDoesNotEarn) {
+  for (const char* draw : {"check-in-order", "fixed-cohort"}) {
+    const std::string line = std::string("epsilon --noise-multiplier 1 --delta 1e-6 --steps 10 --sampling ") + draw;
+    const auto refused = Privacy(Words(line + " --sampling-rate 0.01 --json"));
+    EXPECT_EQ(refused.exit_code, 5) << draw;
+    EXPECT_EQ(nlohmann::json::parse(refused.out)["error"]["reason"], "NO_AMPLIFICATION");
+    const auto plain = PrivacyJson(Words("epsilon --noise-multiplier 1 --delta 1e-6 --steps 10"));
+    EXPECT_EQ(PrivacyJson(Words(line)), plain);
+  }
 }
 
 }  // namespace

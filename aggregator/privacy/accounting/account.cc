@@ -22,13 +22,17 @@ using Kind = Mechanism::Kind;
 
 Error NoSuchAccount(const std::string& what) { return MakeError(StatusCode::kUnimplemented, "NO_SUCH_ACCOUNT", what); }
 
+// A sample of everyone is none.
+Sampling SamplingOf(const Mechanism& m) { return m.rate == 1 ? Sampling::kNone : m.sampling; }
+
 Status CheckSampling(const Mechanism& m) {
-  if (m.sampling == Sampling::kNone) return OkStatus();
+  const Sampling sampling = SamplingOf(m);
+  if (sampling == Sampling::kNone) return OkStatus();
   if (!(m.rate > 0 && m.rate <= 1)) return InvalidArgument("BAD_RATE", "a sampling rate lies above 0 and is at most 1");
   if (m.kind == Kind::kTree || m.kind == Kind::kPure) {
     return NoSuchAccount("no amplification by sampling is known here for this mechanism; leave out the sampling rate");
   }
-  if (m.sampling == Sampling::kWithoutReplacement && (m.kind == Kind::kBanded || m.adjacency != Adjacency::kReplaceOne)) {
+  if (sampling == Sampling::kWithoutReplacement && (m.kind == Kind::kBanded || m.adjacency != Adjacency::kReplaceOne)) {
     return NoSuchAccount("samples of fixed size are accounted for gaussian and discrete-gaussian, under replace-one adjacency");
   }
   if (m.kind == Kind::kBanded && m.adjacency != Adjacency::kAddRemove) {
@@ -70,7 +74,7 @@ Result<std::optional<GaussianSteps>> AsGaussian(const Mechanism& m) {
     EF_ASSIGN_OR_RETURN(const double sensitivity, TreeSensitivity(participation, m.restart_every));
     return GaussianSteps{.sigma = m.noise_multiplier / sensitivity};
   }
-  if (m.kind == Kind::kBanded && m.sampling == Sampling::kNone) {
+  if (m.kind == Kind::kBanded && SamplingOf(m) == Sampling::kNone) {
     EF_ASSIGN_OR_RETURN(const double sensitivity, BandedSensitivity(participation, m.bands));
     return GaussianSteps{.sigma = m.noise_multiplier / sensitivity};
   }
@@ -80,8 +84,7 @@ Result<std::optional<GaussianSteps>> AsGaussian(const Mechanism& m) {
         .sigma = m.noise_multiplier, .steps = amplified.steps, .sampling = Sampling::kPoisson, .rate = amplified.rate};
   }
   if (m.kind != Kind::kGaussian) return std::optional<GaussianSteps>();
-  const Sampling sampling = m.rate == 1 ? Sampling::kNone : m.sampling;
-  return GaussianSteps{.sigma = m.noise_multiplier, .steps = m.steps, .sampling = sampling, .rate = m.rate};
+  return GaussianSteps{.sigma = m.noise_multiplier, .steps = m.steps, .sampling = SamplingOf(m), .rate = m.rate};
 }
 
 // mu of all mechanisms, if they are all Gaussians without sampling.
@@ -118,7 +121,7 @@ Result<std::vector<LossTerms>> LossesOf(std::span<const Mechanism> mechanisms) {
   double squares = 0;  // of the Gaussians without sampling, which are one
   for (const Mechanism& m : mechanisms) {
     EF_ASSIGN_OR_RETURN(const auto gaussian, AsGaussian(m));
-    const Sampling sampling = gaussian ? gaussian->sampling : (m.rate == 1 ? Sampling::kNone : m.sampling);
+    const Sampling sampling = gaussian ? gaussian->sampling : SamplingOf(m);
     if (gaussian && sampling == Sampling::kNone) {
       squares = (squares + static_cast<double>(gaussian->steps) / (gaussian->sigma * gaussian->sigma)) * kRoundUp;
       continue;
@@ -155,13 +158,14 @@ double StepRdp(const Mechanism& m, double order) {
 }
 
 Result<std::vector<double>> DiscreteRdp(const Mechanism& m, std::span<const double> orders) {
-  if (m.sampling == Sampling::kWithoutReplacement || (m.sampling != Sampling::kNone && m.adjacency != Adjacency::kAddRemove)) {
+  const Sampling sampling = SamplingOf(m);
+  if (sampling == Sampling::kWithoutReplacement || (sampling == Sampling::kPoisson && m.adjacency != Adjacency::kAddRemove)) {
     return NoSuchAccount("rdp accounts for samples of this mechanism if they are Poisson samples under add-remove adjacency");
   }
   std::vector<double> result;
   for (const double order : orders) {
     double value = kInfinity;
-    if (m.sampling == Sampling::kNone || m.rate == 1) {
+    if (sampling == Sampling::kNone) {
       value = StepRdp(m, order);
     } else if (order == std::floor(order)) {
       value = PoissonRdp(m.rate, static_cast<int>(order), [&](int whole) { return StepRdp(m, whole); });

@@ -1,4 +1,4 @@
-#include <boost/math/tools/toms748_solve.hpp>
+#include <algorithm>
 #include <cmath>
 
 #include "aggregator/privacy/accounting/account.h"
@@ -9,29 +9,49 @@ namespace {
 constexpr double kNoiseMin = 1e-3;
 constexpr double kNoiseMax = 1e6;
 constexpr double kTolerance = 5e-7;  // of the noise's logarithm
-constexpr double kInfinityStandIn = 1e300;
+constexpr int kEvaluationsMax = 200;
 
-// Epsilon as a function of the noise's logarithm; remembers the first error.
+// A value of the noise's logarithm, and the logarithm of what is then spent / the target: the latter is nearly linear in the
+// former.
+struct Trial {
+  double log_noise = 0;
+  double excess = 0;
+  Spent spent;
+};
+
 class Search {
  public:
   Search(const Mechanism& mechanism, Accountant accountant, std::span<const double> orders, double delta, double epsilon)
       : mechanism_(mechanism), accountant_(accountant), orders_(orders), delta_(delta), epsilon_(epsilon) {}
 
-  Result<Spent> SpentAt(double log_noise) {
+  Result<Trial> At(double log_noise) {
+    constexpr double kFar = 50;  // stands for no epsilon, or none that is finite
     mechanism_.noise_multiplier = std::exp(log_noise);
-    return SpentEpsilon({&mechanism_, 1}, accountant_, orders_, delta_);
+    EF_ASSIGN_OR_RETURN(const Spent spent, SpentEpsilon({&mechanism_, 1}, accountant_, orders_, delta_));
+    return Trial{
+        .log_noise = log_noise, .excess = std::clamp(std::log(spent.value.upper / epsilon_), -kFar, kFar), .spent = spent};
   }
-  // How much too much is spent.
-  double Excess(double log_noise) {
-    if (!error_.ok()) return 0;
-    const auto spent = SpentAt(log_noise);
-    if (!spent) {
-      error_ = spent.error();
-      return 0;
+
+  // The Illinois method between `low`, which spends too much, and `high`, which does not.
+  Result<Trial> Between(Trial low, Trial high) {
+    int same_side = 0;
+    for (int i = 0; i < kEvaluationsMax && high.log_noise - low.log_noise > kTolerance; ++i) {
+      // Not nearer to either end than a third of the tolerance, so that both ends move.
+      const double room = std::min(kTolerance / 3, (high.log_noise - low.log_noise) / 4);
+      const double crossing = (low.log_noise * high.excess - high.log_noise * low.excess) / (high.excess - low.excess);
+      EF_ASSIGN_OR_RETURN(const Trial middle, At(std::clamp(crossing, low.log_noise + room, high.log_noise - room)));
+      if (middle.excess > 0) {
+        low = middle;
+        if (same_side > 0) high.excess /= 2;
+        same_side = 1;
+      } else {
+        high = middle;
+        if (same_side < 0) low.excess /= 2;
+        same_side = -1;
+      }
     }
-    return std::min(spent->value.upper, kInfinityStandIn) - epsilon_;
+    return high;
   }
-  const Status& error() const { return error_; }
 
  private:
   Mechanism mechanism_;
@@ -39,7 +59,6 @@ class Search {
   const std::span<const double> orders_;
   const double delta_;
   const double epsilon_;
-  Status error_;
 };
 
 }  // namespace
@@ -48,38 +67,25 @@ Result<Calibration> CalibrateNoise(const Mechanism& mechanism, Accountant accoun
                                    double delta, double epsilon) {
   if (!(epsilon > 0 && std::isfinite(epsilon))) return InvalidArgument("BAD_EPSILON", "the target epsilon is a number above 0");
   Search search(mechanism, accountant, orders, delta, epsilon);
-  double high = 0;
-  double at_high = search.Excess(high);
-  double low = high;
-  double at_low = at_high;
-  while (at_high > 0 && high < std::log(kNoiseMax)) {
+  EF_ASSIGN_OR_RETURN(Trial high, search.At(0));
+  Trial low = high;
+  while (high.excess > 0 && high.log_noise < std::log(kNoiseMax)) {
     low = high;
-    at_low = at_high;
-    high += 1;
-    at_high = search.Excess(high);
+    EF_ASSIGN_OR_RETURN(high, search.At(low.log_noise + 1));
   }
-  while (at_low <= 0 && low > std::log(kNoiseMin) && search.error().ok()) {
+  while (low.excess <= 0 && low.log_noise > std::log(kNoiseMin)) {
     high = low;
-    at_high = at_low;
-    low -= 1;
-    at_low = search.Excess(low);
+    EF_ASSIGN_OR_RETURN(low, search.At(high.log_noise - 1));
   }
-  EF_RETURN_IF_ERROR(search.error());
-  if (at_high > 0) {
+  if (high.excess > 0) {
     return FailedPrecondition("NO_NOISE_SUFFICES",
                               "even a noise multiplier of 1e6 spends more than the target; take fewer steps, " +
                                   std::string("a larger delta or, for integer vectors, another scale"));
   }
-  if (at_low > 0) {
-    boost::uintmax_t evaluations = 60;
-    const auto close = [](double a, double b) { return std::fabs(a - b) < kTolerance; };
-    high = boost::math::tools::toms748_solve([&](double x) { return search.Excess(x); }, low, high, at_low, at_high, close,
-                                             evaluations)
-               .second;
-    EF_RETURN_IF_ERROR(search.error());
+  if (low.excess > 0) {
+    EF_ASSIGN_OR_RETURN(high, search.Between(low, high));
   }
-  EF_ASSIGN_OR_RETURN(const Spent spent, search.SpentAt(high));
-  return Calibration{.noise_multiplier = std::exp(high), .spent = spent};
+  return Calibration{.noise_multiplier = std::exp(high.log_noise), .spent = high.spent};
 }
 
 }  // namespace edgefleet::privacy
