@@ -92,6 +92,15 @@ TEST(Account, AFullSampleIsNoSample) {
   }
 }
 
+TEST(Account, ALowerEndIsClaimedWhereItIsSpent) {
+  Mechanism tree{.kind = Kind::kTree, .noise_multiplier = 5, .steps = 64};
+  EXPECT_GT(Epsilon(tree, Accountant::kExact).lower, 0);
+  tree.participations = 2;
+  EXPECT_EQ(Epsilon(tree, Accountant::kExact).lower, 0);
+  EXPECT_GT(Epsilon(Poisson(1, 10, 0.1), Accountant::kPld).lower, 0);
+  EXPECT_EQ(Epsilon(Subset(1, 10, 0.1), Accountant::kPld).lower, 0);
+}
+
 struct CalibrationCase {
   Mechanism mechanism;
   Accountant accountant;

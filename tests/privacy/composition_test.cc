@@ -69,7 +69,7 @@ TEST(Composition, DeltaOfManyGaussians) {
 
 // One step's delta from the two tails themselves.
 TEST(Composition, OneSampledStepInEachDirection) {
-  for (const double sigma : {0.5, 1.0, 3.0}) {
+  for (const double sigma : {0.5, 3.0}) {
     for (const double rate : {0.001, 0.9}) {
       for (const Direction direction : {Direction::kRemove, Direction::kAdd}) {
         const Pair pair = Poisson(sigma, rate, direction);

@@ -215,6 +215,17 @@ Status CheckQuery(std::span<const Mechanism> mechanisms, Accountant accountant, 
   return OkStatus();
 }
 
+// Where some cohorts spend what is computed. Elsewhere the mechanism is only dominated, and the lower end says nothing about
+// it.
+bool IsAttained(const Mechanism& m) {
+  if (m.kind == Kind::kTree) return m.participations == 1;
+  return SamplingOf(m) == Sampling::kNone || (m.kind != Kind::kBanded && m.adjacency == Adjacency::kAddRemove);
+}
+
+Spent ByCurve(std::span<const Mechanism> mechanisms, const Bracket& value) {
+  return {.value = {.lower = std::ranges::all_of(mechanisms, IsAttained) ? value.lower : 0, .upper = value.upper}};
+}
+
 Result<Spent> ByRdp(const RdpAnswer& answer) {
   if (answer.order == 0 || !std::isfinite(answer.value)) {
     return InvalidArgument("BAD_ORDERS",
@@ -250,10 +261,10 @@ Result<Spent> SpentEpsilon(std::span<const Mechanism> mechanisms, Accountant acc
     return Spent{.value = {.lower = 0, .upper = GaussianEpsilon(mu, delta)}};
   }
   EF_ASSIGN_OR_RETURN(const auto mu, CommonMu(mechanisms));
-  if (accountant == Accountant::kExact && mu) return Spent{.value = GaussianEpsilonBracket(*mu, delta)};
+  if (accountant == Accountant::kExact && mu) return ByCurve(mechanisms, GaussianEpsilonBracket(*mu, delta));
   EF_ASSIGN_OR_RETURN(const std::vector<LossTerms> losses, LossesOf(mechanisms));
   EF_ASSIGN_OR_RETURN(const Bracket epsilon, ComposedEpsilon(losses, delta));
-  return Spent{.value = epsilon};
+  return ByCurve(mechanisms, epsilon);
 }
 
 Result<Spent> SpentDelta(std::span<const Mechanism> mechanisms, Accountant accountant, std::span<const double> orders,
@@ -269,10 +280,10 @@ Result<Spent> SpentDelta(std::span<const Mechanism> mechanisms, Accountant accou
     return Spent{.value = {.lower = 0, .upper = GaussianDelta(mu, epsilon)}};
   }
   EF_ASSIGN_OR_RETURN(const auto mu, CommonMu(mechanisms));
-  if (accountant == Accountant::kExact && mu) return Spent{.value = GaussianDeltaBracket(*mu, epsilon)};
+  if (accountant == Accountant::kExact && mu) return ByCurve(mechanisms, GaussianDeltaBracket(*mu, epsilon));
   EF_ASSIGN_OR_RETURN(const std::vector<LossTerms> losses, LossesOf(mechanisms));
   EF_ASSIGN_OR_RETURN(const Bracket delta, ComposedDelta(losses, epsilon));
-  return Spent{.value = delta};
+  return ByCurve(mechanisms, delta);
 }
 
 }  // namespace edgefleet::privacy

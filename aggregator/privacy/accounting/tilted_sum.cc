@@ -14,6 +14,7 @@ constexpr double kLogOutside = 26;           // exp(-26) = 5e-12 of the tilted s
 constexpr double kOutside = 1.1e-11;         // both sides
 constexpr double kMassSlack = 1e-12;         // relative, a step: rounding of discretized and tilted probabilities
 constexpr double kExponentSlack = 1e-15;     // of tilt * loss, a step: rounding of the tilt's exponents
+constexpr double kLossSlack = 4e-16;         // of a step's loss: rounding of the grid
 constexpr double kPowerSlack = 1e-15;        // relative, a step: rounding of the power of a coefficient
 constexpr std::size_t kSearchMax = 1 << 17;  // points up to which the tilt is searched anew
 
@@ -185,7 +186,7 @@ void TiltedSum::Convolve() {
   std::vector<Spectra> product(half + 1, {1, 1});
   for (std::size_t term = 0; term < losses_.size(); ++term) {
     std::vector<std::complex<double>> values = TiltedMasses(term);
-    rounding_ += counts_[term] * FftError(size) * Norm(values);
+    rounding_ += 2 * counts_[term] * FftError(size) * Norm(values);  // twice, as each half of the spectrum is used for both
     Transform(values, FftDirection::kForward);
     for (std::size_t k = 0; k <= half; ++k) {
       const Spectra spectra = Separate(values[k], values[(size - k) % size]);
@@ -250,25 +251,25 @@ TiltedSum::Tail TiltedSum::TailOf(Side side) const {
 
 double MassAt(std::complex<double> sum, bool above) { return above ? sum.real() : sum.imag(); }
 
-double TiltedSum::EpsilonAt(const Tail& start, double delta, Side side) const {
+double TiltedSum::EpsilonAt(double delta, Side side, double least) const {
   const bool above = side == Side::kAbove;
-  Tail tail = start;
+  Tail tail = TailOf(side);
   if (tail.Delta() > delta) return above ? kInfinity : tail.loss;
   for (std::size_t k = sums_.size(); k-- > 0;) {
-    if (tail.loss <= 0) return 0;
+    if (tail.loss <= least) return least;
     const double right = tail.Delta();
     tail.Down(MassAt(sums_[k], above));
     const double left = tail.Delta();
     if (left <= delta) continue;
     // Linear in exp(epsilon) between grid points.
-    return std::max(0.0, tail.loss + std::log1p(std::expm1(width_) * (left - delta) / (left - right)));
+    return std::max(least, tail.loss + std::log1p(std::expm1(width_) * (left - delta) / (left - right)));
   }
-  return above ? std::max(0.0, tail.loss) : 0;
+  return above ? std::max(least, tail.loss) : least;
 }
 
-double TiltedSum::DeltaAt(const Tail& start, double epsilon, Side side) const {
+double TiltedSum::DeltaAt(double epsilon, Side side) const {
   const bool above = side == Side::kAbove;
-  Tail tail = start;
+  Tail tail = TailOf(side);
   if (tail.loss <= epsilon) return above ? tail.Delta() : 0;
   for (std::size_t k = sums_.size(); k-- > 0;) {
     const double right = tail.Delta();
@@ -283,15 +284,15 @@ double TiltedSum::DeltaAt(const Tail& start, double epsilon, Side side) const {
 Bracket TiltedSum::Answer() const {
   const bool for_epsilon = query_.kind == TailQuery::Kind::kEpsilonAtDelta;
   if (sums_.empty()) return {0, for_epsilon ? kInfinity : 1};
-  const double shift = steps_ * kPositionSlack / width_;  // losses are that much off together, at the most
+  // Losses are at most that much off, all together.
+  const double shift = steps_ * (kPositionSlack / width_ + kLossSlack * largest_);
   Bracket answer;
   if (for_epsilon) {
-    answer.upper = EpsilonAt(TailOf(Side::kAbove), query_.value, Side::kAbove);
-    if (answer.upper > 0) answer.upper += shift;
-    if (!empty_below_) answer.lower = std::max(0.0, EpsilonAt(TailOf(Side::kBelow), query_.value, Side::kBelow) - shift);
+    answer.upper = EpsilonAt(query_.value, Side::kAbove, -shift) + shift;
+    if (!empty_below_) answer.lower = std::max(0.0, EpsilonAt(query_.value, Side::kBelow, 0) - shift);
   } else {
-    answer.upper = DeltaAt(TailOf(Side::kAbove), query_.value - shift, Side::kAbove);
-    if (!empty_below_) answer.lower = DeltaAt(TailOf(Side::kBelow), query_.value + shift, Side::kBelow);
+    answer.upper = DeltaAt(query_.value - shift, Side::kAbove);
+    if (!empty_below_) answer.lower = DeltaAt(query_.value + shift, Side::kBelow);
   }
   return answer;
 }

@@ -53,8 +53,8 @@ class TiltedSum {
   std::vector<std::complex<double>> TiltedMasses(std::size_t term);
   void Convolve();
   Tail TailOf(Side side) const;
-  double EpsilonAt(const Tail& tail, double delta, Side side) const;
-  double DeltaAt(const Tail& tail, double epsilon, Side side) const;
+  double EpsilonAt(double delta, Side side, double least) const;  // not less than `least`
+  double DeltaAt(double epsilon, Side side) const;
 
   const std::span<const DiscreteLoss> losses_;
   const std::span<const double> counts_;
