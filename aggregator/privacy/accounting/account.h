@@ -50,8 +50,8 @@ enum class Accountant {
 };
 
 struct Spent {
-  Bracket value;  // the lower end is 0 where a mechanism is only dominated by what is computed: samples under replace-one,
-                  // cyclic sampling, trees with several participations
+  Bracket value;     // the lower end is 0 where a mechanism is only dominated by what is computed: samples under replace-one,
+                     // cyclic sampling, trees with several participations
   double order = 0;  // RDP: the best one
 };
 

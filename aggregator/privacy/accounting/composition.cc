@@ -60,6 +60,7 @@ class Refinement {
     const Bracket before = best_;
     best_ = {std::max(best_.lower, found.lower), std::min(best_.upper, found.upper)};
     next_width_ = exact_ ? std::nullopt : NextWidth(width, before);
+    last_width_ = width;
   }
 
  private:
@@ -83,12 +84,13 @@ class Refinement {
     return sum.Answer();
   }
 
-  // Nothing if what is reached must do. Errors fall with the square of the width, but for the lower end's at a step's atoms: so
-  // the upper end also does when half the width, or less, has hardly moved it.
+  // Nothing if what is reached must do. Errors fall with the square of the width, but for the lower end's where a step's losses
+  // crowd at their edge: so the upper end also does when it would do with errors that fall with the width alone.
   std::optional<double> NextWidth(double width, const Bracket& before) const {
     const double gap = best_.upper - best_.lower;
     const Tolerance tolerance = ToleranceOf(query_, best_);
-    const bool settled = gap <= tolerance.loose || before.upper - best_.upper <= tolerance.loose / 4;
+    const double error_left = (before.upper - best_.upper) * width / (last_width_ - width);
+    const bool settled = gap <= tolerance.loose || error_left <= tolerance.loose;
     if (gap <= tolerance.tight) return std::nullopt;
     const auto points = [&](double factor) { return std::max(window_, 2 * widest_) / (width * factor); };
     double factor = std::isfinite(gap) ? std::clamp(0.8 * std::sqrt(tolerance.tight / gap), 1.0 / 64, 0.5) : 1.0 / 16;
@@ -107,6 +109,7 @@ class Refinement {
   double window_ = 0;
   bool exact_ = false;
   std::optional<double> next_width_;
+  double last_width_ = kInfinity;
   std::optional<Tilt> tilt_;
   Bracket best_{0, kInfinity};
 };

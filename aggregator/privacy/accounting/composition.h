@@ -39,8 +39,9 @@ inline constexpr std::uint64_t kComposedStepsMax = 1'000'000'000;
 using LossTerms = std::vector<LossTerm>;
 
 // The least epsilon >= 0 at which the compositions of all directions have at most `delta`. The bracket is 1e-6 wide if 2^19
-// grid points do for that, else at most 5e-4 epsilon + 5e-5 if 2^23 points do; where these do not either, it is as wide as it
-// is, up to infinity. INVALID_ARGUMENT [BAD_DELTA] or [TOO_MANY_STEPS].
+// grid points do for that. Else `upper` is within 5e-4 epsilon + 5e-5 of the truth, as the bracket proves or, where a step's
+// losses crowd at their edge and `lower` lags behind, as the last two grids' difference shows; if 2^23 points do not suffice
+// for either, the bracket is as wide as it is, up to infinity. INVALID_ARGUMENT [BAD_DELTA] or [TOO_MANY_STEPS].
 Result<Bracket> ComposedEpsilon(std::span<const LossTerms> directions, double delta);
 
 // The largest delta of all directions at `epsilon` >= 0; likewise, but relative to itself 1e-6, else 1e-3. Deltas below 1e-20

@@ -116,13 +116,16 @@ std::vector<double> Below(const std::vector<Cell>& cells, long double width) {
   const std::size_t n = cells.size();
   // How far the curve is lowered at each point, from the right end on, where it is 0 already: so far that within each cell the
   // line is nowhere above the tangents. Where these meet, `meet` of the way to the right, it is lowered by the mean of both
-  // ends.
-  constexpr long double kNearRight = 0.9L;  // there, lowering the left end alone would take far more
+  // ends. Both ends share the task, unless the cell's probability is all near one of them.
+  constexpr long double kNear = 0.2L;
   std::vector<long double> lowered(n + 2);
   for (std::size_t k = n; k-- > 0;) {
     const Cell& cell = cells[k];
-    if (cell.gap > 0) lowered[k] = std::max(cell.gap, (cell.gap - cell.meet * lowered[k + 1]) / (1 - cell.meet));
-    if (k > 0 && cells[k - 1].meet > kNearRight) lowered[k] = std::max(lowered[k], cells[k - 1].gap);
+    if (cell.gap > 0) {
+      const bool shared = cell.meet > kNear && cell.meet < 1 - kNear;
+      lowered[k] = std::max(shared ? cell.gap : 0.0L, (cell.gap - cell.meet * lowered[k + 1]) / (1 - cell.meet));
+    }
+    if (k > 0 && cells[k - 1].meet >= 1 - kNear) lowered[k] = std::max(lowered[k], cells[k - 1].gap / cells[k - 1].meet);
   }
   ConvexMinorant minorant(width);
   for (std::size_t k = 0; k <= n; ++k) {
