@@ -162,7 +162,7 @@ TEST(Account, RefusesWhatItHasNoBoundFor) {
       {{}, Accountant::kExact, "BAD_NOISE"},
       {{.noise_multiplier = -1}, Accountant::kRdp, "BAD_NOISE"},
       {{.noise_multiplier = std::nan("")}, Accountant::kPld, "BAD_NOISE"},
-      {{.noise_multiplier = 1, .steps = 0}, Accountant::kPld, "TOO_MANY_STEPS"},
+      {{.noise_multiplier = 1, .steps = 0}, Accountant::kPld, "BAD_STEPS"},
       {Poisson(1, 1, 0), Accountant::kPld, "BAD_RATE"},
       {Poisson(1, 1, 1.1), Accountant::kPld, "BAD_RATE"},
       {subset_of_other_adjacency, Accountant::kPld, "NO_SUCH_ACCOUNT"},

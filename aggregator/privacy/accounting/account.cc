@@ -42,7 +42,7 @@ Status CheckSampling(const Mechanism& m) {
 }
 
 Status CheckMechanism(const Mechanism& m) {
-  if (m.steps == 0 || m.steps > kStepsMax) return InvalidArgument("TOO_MANY_STEPS", "steps are 1 to 1e9");
+  if (m.steps == 0 || m.steps > kStepsMax) return InvalidArgument("BAD_STEPS", "steps are 1 to 1e9");
   EF_RETURN_IF_ERROR(CheckSampling(m));
   if (m.kind == Kind::kPure) {
     if (m.pure_epsilon > 0 && std::isfinite(m.pure_epsilon)) return OkStatus();

@@ -57,7 +57,7 @@ struct Spent {
 
 // The least epsilon of all mechanisms together at `delta` in (0, 1), and delta at `epsilon` >= 0. `orders` are for kRdp.
 // INVALID_ARGUMENT [BAD_NOISE], [BAD_RATE], [BAD_DELTA], [BAD_EPSILON], [BAD_ORDERS], [BAD_PARTICIPATION], [BAD_VECTORS] or
-// [TOO_MANY_STEPS]; UNIMPLEMENTED [NO_SUCH_ACCOUNT] where this accountant has no bound for a mechanism, with one that has.
+// [BAD_STEPS]; UNIMPLEMENTED [NO_SUCH_ACCOUNT] where this accountant has no bound for a mechanism, with one that has.
 Result<Spent> SpentEpsilon(std::span<const Mechanism> mechanisms, Accountant accountant, std::span<const double> orders,
                            double delta);
 Result<Spent> SpentDelta(std::span<const Mechanism> mechanisms, Accountant accountant, std::span<const double> orders,
