@@ -233,7 +233,7 @@ DeviceTraffic TrafficOf(SimulatedRound& round, std::uint64_t vector_length) {
 double Ratio(std::size_t part, std::size_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
 
 void AddThousandRows(const BenchSize& size, secagg::Adversary adversary, json& rows) {
-  RoundOptions options{.members = 1000, .graph = {100, 73}, .survivors_min = 900, .adversary = adversary};
+  RoundOptions options{.members = 1000, .graph = {100, 75}, .survivors_min = 900, .adversary = adversary};
   if (size.small) options = {.members = 12, .graph = {11, 8}, .survivors_min = 11, .adversary = adversary};
   const bool active = adversary == secagg::Adversary::kActive;
   const std::string variant = active ? "active" : "semi_honest";
