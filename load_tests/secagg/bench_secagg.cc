@@ -18,7 +18,7 @@ struct NamedSection {
 };
 constexpr NamedSection kSections[] = {
     {"mask", MaskSection},     {"client", ClientSection},     {"traffic", TrafficSection},
-    {"unmask", UnmaskSection}, {"sessions", SessionsSection},
+    {"unmask", UnmaskSection}, {"sessions", SessionsSection}, {"noise", NoiseSection},
 };
 
 void Print(const char* section, nlohmann::json row, bool as_json) {

@@ -18,6 +18,7 @@ using Section = nlohmann::json (*)(const BenchSize& size);
 
 nlohmann::json MaskSection(const BenchSize& size);
 nlohmann::json ClientSection(const BenchSize& size);
+nlohmann::json NoiseSection(const BenchSize& size);
 nlohmann::json SessionsSection(const BenchSize& size);
 nlohmann::json TrafficSection(const BenchSize& size);
 nlohmann::json UnmaskSection(const BenchSize& size);
