@@ -30,7 +30,8 @@
 //       Numbers".
 //
 // Exact but for values more than 63 deviations from M (for M = 2: above 129), less than 2^-590 of the distribution, which are
-// drawn again. Time and secrets: as discrete_gaussian.h says.
+// drawn again. Time and secrets: as discrete_gaussian.h says; the correlation with the distance from the
+// mean is 0.16 to 0.25.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +51,7 @@ class Poisson {
   // or too large, or the mean larger than kPoissonMeanMax.
   static Result<Poisson> Make(Variance mean);
 
-  // About 40 words of the stream on average, whatever the mean.
+  // On average 17 words of the stream for whole means from 20 on, at most 28 for lower ones; 4 more for a fraction.
   std::uint32_t Draw(NoiseStream& stream) const;
 
  private:
