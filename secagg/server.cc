@@ -64,8 +64,7 @@ Result<Bytes> Server::SurvivorBitmap() const {
   return FailedPrecondition("WRONG_PHASE", "the survivors are not known before the uploads are closed");
 }
 bool Server::IsConfirmer(std::uint32_t index) const {
-  return index >= 1 && index <= ledger().is_survivor.size() && ledger().IsSurvivor(index) &&
-         std::ranges::find(ledger().committee, index) != ledger().committee.end();
+  return index >= 1 && index <= ledger().is_survivor.size() && ledger().IsSurvivor(index) && ledger().IsInCommittee(index);
 }
 Status Server::AddConfirmation(std::uint32_t index, const Confirmation& confirmation) {
   return state_->AddConfirmation(index, confirmation);

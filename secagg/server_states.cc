@@ -21,6 +21,16 @@ Error NotASurvivor(std::uint32_t index) {
   return FailedPrecondition("NOT_A_SURVIVOR", "the update of member " + std::to_string(index) + " is not in the sum");
 }
 
+Bytes FingerprintsOf(const std::vector<KeyAdvert>& adverts) {
+  Bytes fingerprints;
+  fingerprints.reserve(adverts.size() * kFingerprintSize);
+  for (const KeyAdvert& advert : adverts) {
+    const Fingerprint fingerprint = FingerprintOf(advert.identity_key);
+    fingerprints.insert(fingerprints.end(), fingerprint.begin(), fingerprint.end());
+  }
+  return fingerprints;
+}
+
 // Leaves out members with fewer than t neighbours that are left, until all have enough.
 void KeepConnected(Ledger& ledger) {
   std::vector<std::uint32_t> degrees(ledger.members());
@@ -66,18 +76,13 @@ crypto::Ed25519PublicKey Ledger::IdentityOf(std::uint32_t index) const {
 }
 
 RoundSetup Ledger::SetupWithoutMember() const {
-  RoundSetup setup{.config = options.config,
-                   .members = members(),
-                   .graph = parameters,
-                   .survivors_min = survivors_min,
-                   .server_nonce = options.server_nonce,
-                   .roster_digest = ToBytes(roster.root())};
-  for (const KeyAdvert& advert : adverts) {
-    if (!active()) break;
-    const Fingerprint fingerprint = FingerprintOf(advert.identity_key);
-    setup.fingerprints.insert(setup.fingerprints.end(), fingerprint.begin(), fingerprint.end());
-  }
-  return setup;
+  return {.config = options.config,
+          .members = members(),
+          .graph = parameters,
+          .survivors_min = survivors_min,
+          .server_nonce = options.server_nonce,
+          .roster_digest = ToBytes(roster.root()),
+          .fingerprints = fingerprints};
 }
 
 // --- the base: every message is unexpected ---
@@ -146,10 +151,15 @@ ServerState::Next ServerAdvertising::CloseRoster(const GraphParameters& graph, s
   open.parameters = graph;
   open.survivors_min = survivors_min;
   open.roster = RosterTree(open.adverts);
+  if (open.active()) open.fingerprints = FingerprintsOf(open.adverts);
   open.session = SessionIdOf(open.SetupWithoutMember());
   const Graph edges(GraphSeed(open.session), members, graph.degree);
   for (std::uint32_t index = 1; index <= members; ++index) open.neighbours.push_back(edges.Neighbours(index));
-  if (open.active()) std::ranges::copy(CommitteeOf(edges), std::back_inserter(open.committee));
+  if (open.active()) {
+    std::ranges::copy(CommitteeOf(edges), std::back_inserter(open.committee));
+    open.in_committee.resize(members);
+    for (const std::uint32_t member : open.committee) open.in_committee[member - 1] = true;
+  }
   open.shared.resize(members);
   return std::make_unique<ServerSharing>(TakeLedger());
 }
@@ -289,7 +299,7 @@ ServerState::Next ServerCollecting::CloseUploads() {
 Status ServerConfirming::AddConfirmation(std::uint32_t index, const Confirmation& confirmation) {
   EF_RETURN_IF_ERROR(CheckMember(index));
   if (!ledger().IsSurvivor(index)) return NotASurvivor(index);
-  if (std::ranges::find(ledger().committee, index) == ledger().committee.end()) {
+  if (!ledger().IsInCommittee(index)) {
     return FailedPrecondition("NOT_IN_COMMITTEE", "member " + std::to_string(index) + " is not asked who the survivors are");
   }
   const auto sharers = SharersDigest(ledger().sharer_bitmap);

@@ -38,6 +38,8 @@ struct Ledger {
   std::uint32_t survivors_min = 0;
   std::vector<std::vector<std::uint32_t>> neighbours;  // by member: ascending indices
   std::vector<std::uint32_t> committee;                // active: in the order of the ring
+  std::vector<bool> in_committee;                      // by member; empty when semi-honest
+  Bytes fingerprints;                                  // active: of all members' identity keys
   RosterTree roster;
   SessionId session{};
   std::vector<SharedKeys> shared;  // by member; empty commitment: none yet. `sealed` is freed when COLLECTING ends
@@ -60,6 +62,7 @@ struct Ledger {
   bool active() const { return options.config.adversary == Adversary::kActive; }
   std::uint32_t members() const { return static_cast<std::uint32_t>(adverts.size()); }
   bool HasShared(std::uint32_t index) const { return !shared[index - 1].seed_commitment.empty(); }
+  bool IsInCommittee(std::uint32_t index) const { return active() && in_committee[index - 1]; }
   bool IsSharer(std::uint32_t index) const { return is_sharer[index - 1]; }
   bool IsSurvivor(std::uint32_t index) const { return is_survivor[index - 1]; }
   const std::vector<std::uint32_t>& NeighboursOf(std::uint32_t index) const { return neighbours[index - 1]; }

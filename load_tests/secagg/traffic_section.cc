@@ -5,10 +5,11 @@
 
 #include <string>
 
-#include "edgefleet/rounds/v1/rounds.pb.h"
+#include "device_client/federated/convert.h"
 #include "load_tests/secagg/section.h"
 #include "load_tests/secagg/simulated_round.h"
 #include "secagg/packing.h"
+#include "services/aggregator/convert.h"
 
 namespace edgefleet::load_tests {
 namespace {
@@ -36,7 +37,7 @@ class DeviceTraffic {
     AddInbox();
     if (!round_.confirmations().empty() && round_.server().IsConfirmer(index_)) AddConfirmation();
     AddAnswer();
-    AwaitPhase();  // the end of the round
+    AwaitPhase({});  // the end of the round
   }
   void AddUpload(std::uint64_t vector_length);
 
@@ -53,20 +54,19 @@ class DeviceTraffic {
     Count(ticket);
   }
   template <typename Request>
-  Request From() const {
-    Request request;
+  Request From(Request request) const {
     *request.mutable_participant() = participant_;
     return request;
   }
-  pb::PhaseUpdate AwaitPhase() {
-    auto request = From<pb::AwaitPhaseRequest>();
+  // Asks, and counts what the aggregator tells.
+  void AwaitPhase(rounds::PhaseUpdate told) {
+    auto request = From(pb::AwaitPhaseRequest());
     request.set_after_phase(pb::PHASE_UNMASKING);
     request.set_wait_ms(30'000);
     Count(request);
-    pb::PhaseUpdate update;
-    update.set_phase(pb::PHASE_UNMASKING);
-    update.set_deadline_unix_ms(1'800'000'000'000);
-    return update;
+    told.phase = rounds::Phase::kUnmasking;
+    told.deadline = WallTime(std::chrono::milliseconds(1'800'000'000'000));
+    Count(services::aggregator::ToProto(told));
   }
 
   void AddAdvert();
@@ -83,66 +83,28 @@ class DeviceTraffic {
 };
 
 void DeviceTraffic::AddAdvert() {
-  const secagg::KeyAdvert& advert = round_.adverts()[index_ - 1];
-  auto request = From<pb::AdvertiseKeysRequest>();
-  request.set_cipher_public_key(ToString(advert.cipher_public_key));
-  request.set_mask_public_key(ToString(advert.mask_public_key));
-  request.set_identity_key(ToString(advert.identity_key));
-  request.set_certificate(ToString(advert.certificate));
-  request.set_signature(ToString(advert.signature));
-  Count(request);
+  Count(From(device::ToProto(round_.adverts()[index_ - 1])));
   CountKeys(2 * secagg::kKeySize);
   Ticket();
 }
 
 void DeviceTraffic::AddSetup(std::uint64_t vector_length) {
-  const secagg::RoundSetup setup = Must(round_.server().Setup(index_));
-  pb::PhaseUpdate update = AwaitPhase();
-  pb::PhaseUpdate::Training& training = *update.mutable_training();
-  training.set_index(setup.index);
-  training.set_members(setup.members);
-  training.set_degree(setup.graph.degree);
-  training.set_threshold(setup.graph.threshold);
-  training.set_survivors_min(setup.survivors_min);
-  training.set_adversary(static_cast<selection::v1::Adversary>(setup.config.adversary));
-  training.set_mask_cipher(static_cast<pb::MaskCipher>(setup.config.cipher));
-  training.set_vector_length(vector_length);
-  training.set_element_bits(setup.config.element_bits);
-  training.set_server_nonce(ToString(setup.server_nonce));
-  training.set_roster_digest(ToString(setup.roster_digest));
-  training.set_roster_path(ToString(setup.roster_path));
-  training.set_fingerprints(ToString(setup.fingerprints));
-  for (const secagg::KeyAdvert& neighbour : setup.neighbours) {
-    training.mutable_neighbour_keys()->append(AsText(neighbour.cipher_public_key)).append(AsText(neighbour.mask_public_key));
-    training.mutable_neighbour_credentials()
-        ->append(AsText(neighbour.identity_key))
-        .append(AsText(neighbour.certificate))
-        .append(AsText(neighbour.signature));
-  }
-  for (const secagg::Credential& member : setup.committee) {
-    training.mutable_committee_credentials()->append(AsText(member.identity_key)).append(AsText(member.certificate));
-  }
-  Count(update);
-  CountKeys(training.neighbour_keys().size());
+  secagg::RoundSetup setup = Must(round_.server().Setup(index_));
+  setup.config.vector_length = vector_length;
+  AwaitPhase({.training = setup});
+  CountKeys(setup.neighbours.size() * 2 * secagg::kKeySize);
 }
 
 void DeviceTraffic::AddShares() {
   const secagg::SharedKeys& shared = round_.shared()[index_ - 1];
-  auto request = From<pb::ShareKeysRequest>();
-  request.set_seed_commitment(ToString(shared.seed_commitment));
-  request.set_sealed(ToString(shared.sealed));
-  Count(request);
+  Count(From(device::ToProto(shared)));
   CountKeys(shared.seed_commitment.size() + shared.sealed.size());
   Ticket();
 }
 
 void DeviceTraffic::AddInbox() {
   const secagg::Inbox& inbox = round_.inbox(index_);
-  pb::PhaseUpdate update = AwaitPhase();
-  update.mutable_collecting()->set_sharers(ToString(inbox.sharers));
-  update.mutable_collecting()->set_senders(ToString(inbox.senders));
-  update.mutable_collecting()->set_sealed(ToString(inbox.sealed));
-  Count(update);
+  AwaitPhase({.collecting = inbox});
   CountKeys(inbox.sealed.size());
 }
 
@@ -153,7 +115,7 @@ void DeviceTraffic::AddUpload(std::uint64_t vector_length) {
   secagg::Pack(words, ConfigOf(round_.options()).element_bits, std::as_writable_bytes(std::span(packed)));
   pb::UploadState state;
   state.set_size(packed.size());
-  Count(From<pb::GetUploadRequest>());
+  Count(From(pb::GetUploadRequest()));
   Count(state);
   pb::UploadUpdateRequest header;
   *header.mutable_header()->mutable_participant() = participant_;
@@ -173,29 +135,15 @@ void DeviceTraffic::AddUpload(std::uint64_t vector_length) {
 }
 
 void DeviceTraffic::AddConfirmation() {
-  pb::PhaseUpdate update = AwaitPhase();
-  update.mutable_confirming()->set_survivors(ToString(Must(round_.server().SurvivorBitmap())));
-  Count(update);
-  auto request = From<pb::ConfirmRequest>();
-  request.set_signature(ToString(round_.confirmations()[index_ - 1].signature));
-  Count(request);
+  AwaitPhase({.confirming = Must(round_.server().SurvivorBitmap())});
+  Count(From(device::ToProto(round_.confirmations()[index_ - 1])));
   Ticket();
 }
 
 void DeviceTraffic::AddAnswer() {
-  const secagg::UnmaskRequest asked = Must(round_.server().Request(index_));
-  pb::PhaseUpdate update = AwaitPhase();
-  update.mutable_unmasking()->set_survivors(ToString(asked.survivors));
-  update.mutable_unmasking()->set_signers(ToString(asked.signers));
-  update.mutable_unmasking()->set_signatures(ToString(asked.signatures));
-  update.mutable_unmasking()->set_uploads(ToString(asked.uploads));
-  Count(update);
+  AwaitPhase({.unmasking = Must(round_.server().Request(index_))});
   const secagg::UnmaskAnswer& answer = round_.answers()[index_ - 1];
-  auto request = From<pb::UnmaskRequest>();
-  request.set_survivors_digest(ToString(answer.survivors_digest));
-  request.set_held(ToString(answer.held));
-  request.set_shares(ToString(answer.shares));
-  Count(request);
+  Count(From(device::ToProto(answer)));
   CountKeys(answer.shares.size());
   Ticket();
 }

@@ -104,6 +104,7 @@ Status Replay::Apply(const SharedRecord& record) {
   ledger->survivors_min = roster.survivors_min;
   ledger->neighbours = roster.neighbours;
   ledger->committee = roster.committee;
+  ledger->in_committee = roster.in_committee;
   ledger->roster = roster.roster;
   ledger->session = roster.session;
   ledger->shared.resize(roster.members());

@@ -19,14 +19,6 @@ using Call = FaultyDisk::Call;
 
 constexpr std::size_t kDevices = 20;
 
-TaskSpec SpecOf(Adversary adversary) {
-  TaskSpec spec = SampleSpec();
-  spec.participants_min = 8;
-  spec.failed_rounds_max = 3;
-  spec.secure_aggregation.adversary = adversary;
-  return spec;
-}
-
 Status Say(Cohort& cohort, std::size_t number, Phase phase) {
   SimDevice& device = cohort.device(number);
   if (phase == Phase::kSelecting) return device.Advertise(cohort.round());
@@ -69,7 +61,7 @@ class FullDiskTest : public ::testing::TestWithParam<Full> {};
 TEST_P(FullDiskTest, NobodyIsAcknowledgedAndNoPhaseEndsUntilThereIsSpace) {
   const Full& full = GetParam();
   World world;
-  const std::string first = MakeRoundId(world.StartTask(SpecOf(full.adversary)), 1);
+  const std::string first = MakeRoundId(world.StartTask(SturdySpec(full.adversary)), 1);
   Cohort cohort(world, first);
   cohort.PlayTo(full.phase, {});
   if (full.phase == Phase::kCollecting) cohort.Mask(kDevices);
@@ -118,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(Phases, FullDiskTest, ::testing::ValuesIn(Fulls()), [](
 
 TEST(Fault, ASumThatDoesNotFitOnTheDiskIsWrittenLater) {
   World world;
-  const std::string first = MakeRoundId(world.StartTask(SpecOf(Adversary::kSemiHonest)), 1);
+  const std::string first = MakeRoundId(world.StartTask(SturdySpec(Adversary::kSemiHonest)), 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kCollecting, {});
   FaultyDisk disk;
@@ -148,7 +140,7 @@ class LostDiskTest : public ::testing::TestWithParam<Lost> {};
 TEST_P(LostDiskTest, TheRoundFailsAndTheNextOneCommits) {
   const Lost& lost = GetParam();
   World world;
-  const std::string task = world.StartTask(SpecOf(lost.adversary));
+  const std::string task = world.StartTask(SturdySpec(lost.adversary));
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(lost.phase, {});
@@ -198,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
 // All but the first upload come while the first one's sync runs: one more sync is enough for them, and none counts before.
 TEST(Fault, UploadsThatComeDuringASyncShareTheNext) {
   World world;
-  const std::string first = MakeRoundId(world.StartTask(SpecOf(Adversary::kActive)), 1);
+  const std::string first = MakeRoundId(world.StartTask(SturdySpec(Adversary::kActive)), 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kCollecting, {});
   cohort.Mask(kDevices);

@@ -17,14 +17,6 @@ using secagg::Adversary;
 constexpr std::size_t kDevices = 20;
 constexpr std::size_t kHeard = 9;  // devices whose message of the present phase was acknowledged
 
-TaskSpec SpecOf(Adversary adversary) {
-  TaskSpec spec = SampleSpec();
-  spec.participants_min = 8;
-  spec.failed_rounds_max = 3;
-  spec.secure_aggregation.adversary = adversary;
-  return spec;
-}
-
 // The data folder as it was once.
 class Snapshot {
  public:
@@ -71,7 +63,7 @@ class CutTest : public ::testing::TestWithParam<Cut> {};
 // were.
 TEST_P(CutTest, AJournalCutOffAnywhereGoesOnOrEndsTheRound) {
   World world;
-  const std::string task = world.StartTask(SpecOf(GetParam().adversary));
+  const std::string task = world.StartTask(SturdySpec(GetParam().adversary));
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(GetParam().phase, {});
@@ -137,7 +129,7 @@ fs::path SumOf(World& world, const std::string& round_id) {
 
 TEST_P(SumLossTest, ASumThatDoesNotHoldTheSurvivorsEndsTheRound) {
   World world;
-  const std::string task = world.StartTask(SpecOf(Adversary::kSemiHonest));
+  const std::string task = world.StartTask(SturdySpec(Adversary::kSemiHonest));
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kCollecting, {});

@@ -15,15 +15,6 @@ namespace {
 
 using secagg::Adversary;
 
-TaskSpec SpecOf(Adversary adversary = Adversary::kSemiHonest) {
-  TaskSpec spec = SampleSpec();
-  spec.participants_min = 8;
-  spec.failed_rounds_max = 3;
-  spec.privacy.noise_multiplier = 0;
-  spec.secure_aggregation.adversary = adversary;
-  return spec;
-}
-
 constexpr Turnout kTurnout{.advertise = 18, .share = 16, .upload = 14, .confirm = 13, .unmask = 13};
 constexpr std::size_t kSurvivors = 14;
 
@@ -90,7 +81,7 @@ class DeviceKillTest : public testing::TestWithParam<DeviceKill> {};
 TEST_P(DeviceKillTest, TheRoundGoesOnAndCommitsTheExactSum) {
   const DeviceKill& kill = GetParam();
   World world;
-  const std::string task = world.StartTask(SpecOf(kill.adversary));
+  const std::string task = world.StartTask(SturdySpec(kill.adversary));
   Cohort cohort(world, MakeRoundId(task, 1));
   cohort.PlayTo(kill.phase, kTurnout);
   cohort.Step(kill.phase, kill.heard);
@@ -132,7 +123,7 @@ class WorkKillTest : public testing::TestWithParam<WorkKill> {};
 TEST_P(WorkKillTest, TheRoundEndsOnceAndRightly) {
   const WorkKill& kill = GetParam();
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kUnmasking, kTurnout);
@@ -179,7 +170,7 @@ TEST_P(ClosingTest, AClosedPhaseIsLeftWhetherTheStoreHeardOfItOrNot) {
   const Closing& closing = GetParam();
   World world;
   const bool active = closing.event == Event::kUpdatesToConfirm || closing.event == Event::kSurvivorsConfirmed;
-  const std::string task = world.StartTask(SpecOf(active ? Adversary::kActive : Adversary::kSemiHonest));
+  const std::string task = world.StartTask(SturdySpec(active ? Adversary::kActive : Adversary::kSemiHonest));
   Cohort cohort(world, MakeRoundId(task, 1));
   Turnout turnout = kTurnout;
   cohort.PlayTo(closing.phase, turnout);
@@ -224,7 +215,7 @@ class BeyondRepairTest : public testing::TestWithParam<BeyondRepair> {};
 
 TEST_P(BeyondRepairTest, FailsWithTheSameTranscriptWhetherItWasTakenUpOrNot) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kUnmasking, {});
@@ -269,7 +260,7 @@ class LossTest : public testing::TestWithParam<Loss> {};
 
 TEST_P(LossTest, ARoundThatLostItsMemoryFailsAndLeaksNothing) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(GetParam().phase, kTurnout);
@@ -306,7 +297,7 @@ INSTANTIATE_TEST_SUITE_P(Losses, LossTest,
 
 TEST(Recovery, AJournalThatIsBehindTheStoreEndsTheRound) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kTraining, kTurnout);
@@ -345,7 +336,7 @@ void ForgetProofs(World& world, const std::string& round_id) {
 
 TEST(Recovery, AnUpdateInTheSumWithoutItsProofEndsTheRound) {
   World world;
-  const std::string task = world.StartTask(SpecOf(Adversary::kActive));
+  const std::string task = world.StartTask(SturdySpec(Adversary::kActive));
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kConfirming, kTurnout);
@@ -361,7 +352,7 @@ TEST(Recovery, AnUpdateInTheSumWithoutItsProofEndsTheRound) {
 // What a lost machine may leave: the update is there, its proof is not. The update does not count until the proof comes again.
 TEST(Recovery, AnUpdateThatIsThereWaitsForItsProof) {
   World world;
-  const std::string task = world.StartTask(SpecOf(Adversary::kActive));
+  const std::string task = world.StartTask(SturdySpec(Adversary::kActive));
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kCollecting, kTurnout);
@@ -387,7 +378,7 @@ TEST(Recovery, AnUpdateThatIsThereWaitsForItsProof) {
 TEST(Recovery, AnUpdateThatCountsCanBeSentAgain) {
   for (const Adversary adversary : {Adversary::kSemiHonest, Adversary::kActive}) {
     World world;
-    const std::string task = world.StartTask(SpecOf(adversary));
+    const std::string task = world.StartTask(SturdySpec(adversary));
     Cohort cohort(world, MakeRoundId(task, 1));
     cohort.PlayTo(Phase::kUnmasking, kTurnout);
     Restart(world, cohort);
@@ -418,7 +409,7 @@ TEST(Recovery, AnUpdateThatCountsCanBeSentAgain) {
 
 TEST(Recovery, ARoundIsNotTakenUpForEver) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   const std::string first = MakeRoundId(task, 1);
   Cohort cohort(world, first);
   cohort.PlayTo(Phase::kTraining, kTurnout);
@@ -434,7 +425,7 @@ TEST(Recovery, ARoundIsNotTakenUpForEver) {
 
 TEST(Recovery, ACancelledTaskDoesNotGoOnWithItsRound) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   Cohort cohort(world, MakeRoundId(task, 1));
   cohort.PlayTo(Phase::kTraining, kTurnout);
   world.KillProcess();
@@ -454,7 +445,7 @@ TEST(Recovery, ACancelledTaskDoesNotGoOnWithItsRound) {
 
 TEST(Recovery, AnUploadGoesOnWhereItWasCutOff) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   Cohort cohort(world, MakeRoundId(task, 1));
   cohort.PlayTo(Phase::kCollecting, kTurnout);
   cohort.Mask(kSurvivors);
@@ -484,7 +475,7 @@ TEST(Recovery, AnUploadGoesOnWhereItWasCutOff) {
 
 TEST(Recovery, ARoundThatWaitsForItsCommitNeitherFailsNorEndsTwice) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   Cohort cohort(world, MakeRoundId(task, 1));
   cohort.PlayTo(Phase::kUnmasking, {});
   world.registry.lose_answers = true;
@@ -502,7 +493,7 @@ TEST(Recovery, ARoundThatWaitsForItsCommitNeitherFailsNorEndsTwice) {
 
 TEST(Recovery, AnOrderlyStopLeavesTheRoundToTheNextProcess) {
   World world;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   Cohort cohort(world, MakeRoundId(task, 1));
   cohort.PlayTo(Phase::kCollecting, kTurnout);
   cohort.Step(Phase::kCollecting, 7);
@@ -512,7 +503,7 @@ TEST(Recovery, AnOrderlyStopLeavesTheRoundToTheNextProcess) {
   });
   world.coordinator->Drain();
   EXPECT_EQ(waiting->get_future().get(), "STOPPING");
-  EXPECT_EQ(world.coordinator->CreateTask("late", "print", SpecOf()).error().reason(), "STOPPING");
+  EXPECT_EQ(world.coordinator->CreateTask("late", "print", SturdySpec()).error().reason(), "STOPPING");
   world.StopProcess();
   cohort.Forget();
   world.StartProcess();
@@ -523,7 +514,7 @@ TEST(Recovery, AnOrderlyStopLeavesTheRoundToTheNextProcess) {
 TEST(Recovery, ASelectorThatForgotItsSelectionIsAskedAgain) {
   World world;
   world.selector.down = true;
-  const std::string task = world.StartTask(SpecOf());
+  const std::string task = world.StartTask(SturdySpec());
   world.Reach(MakeRoundId(task, 1), Phase::kSelecting);
   world.clock.Advance(Millis(30'000));
   world.selector.down = false;

@@ -22,7 +22,16 @@ inline TaskSpec SampleSpec() {
   spec.example_count_max = 100;
   spec.training_ms_max = 30'000;
   spec.privacy = {.clip_norm = 1, .noise_multiplier = 0, .delta = 1e-5, .epsilon_max = 0};
-  spec.secure_aggregation.dropout_fraction = 0.35;  // every device is every other's neighbour then
+  spec.secure_aggregation.dropout_fraction = 0.35;  // 7 of 20
+  return spec;
+}
+
+// One that bears dropouts, and rounds that fail.
+inline TaskSpec SturdySpec(secagg::Adversary adversary = secagg::Adversary::kSemiHonest) {
+  TaskSpec spec = SampleSpec();
+  spec.participants_min = 8;
+  spec.failed_rounds_max = 3;
+  spec.secure_aggregation.adversary = adversary;
   return spec;
 }
 

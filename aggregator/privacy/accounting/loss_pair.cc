@@ -90,6 +90,14 @@ long double BaseLoss(long double loss, long double rate) {
 // Distributions mixed: `rate` of one, the rest of the other.
 long double Mix(long double rate, long double one, long double other) { return rate * one + (1 - rate) * other; }
 
+// P mixed with Q: what a sample of this rate makes of the pair.
+LossSplit WithMixedP(long double rate, const LossSplit& base) {
+  return {.p_above = Mix(rate, base.p_above, base.q_above),
+          .p_below = Mix(rate, base.p_below, base.q_below),
+          .q_above = base.q_above,
+          .q_below = base.q_below};
+}
+
 LossSplit Everything(bool above) {
   return {.p_above = above ? 1.0L : 0.0L,
           .p_below = above ? 0.0L : 1.0L,
@@ -106,11 +114,7 @@ class PoissonPair final : public LossPair {
     if (direction_ == Direction::kRemove) {
       const long double bound = BaseLoss(loss, rate_);
       if (bound == -kInfinity) return Everything(true);
-      const LossSplit base = base_->At(bound);
-      return {.p_above = Mix(rate_, base.p_above, base.q_above),
-              .p_below = Mix(rate_, base.p_below, base.q_below),
-              .q_above = base.q_above,
-              .q_below = base.q_below};
+      return WithMixedP(rate_, base_->At(bound));
     }
     const long double bound = BaseLoss(-loss, rate_);  // the loss is above where the base's is below
     if (bound == -kInfinity) return Everything(false);
@@ -133,11 +137,7 @@ class ReplaceOnePair final : public LossPair {
 
   LossSplit At(long double loss) const override {
     if (loss >= 0) {
-      const LossSplit base = base_->At(BaseLoss(loss, rate_));
-      return {.p_above = Mix(rate_, base.p_above, base.q_above),
-              .p_below = Mix(rate_, base.p_below, base.q_below),
-              .q_above = base.q_above,
-              .q_below = base.q_below};
+      return WithMixedP(rate_, base_->At(BaseLoss(loss, rate_)));
     }
     const LossSplit base = base_->At(-BaseLoss(-loss, rate_));
     return {.p_above = base.p_above,
