@@ -101,13 +101,14 @@ int RunUpdate(device::Device& opened, const Arguments& arguments) {
 }
 
 int RunInfer(device::Device& opened, const Arguments& arguments) {
-  const auto input = edgefleet::agent::NpyArray::Open(arguments.input);
+  const auto input = edgefleet::arrays::NpyFile::Open(arguments.input);
   if (!input) return Fail(input.error(), arguments.json);
-  std::vector<float> values(input->elements());
-  if (input->dtype != "<f4") {
-    return Fail(edgefleet::InvalidArgument("BAD_NPY", arguments.input + " must be float32"), arguments.json);
+  if (input->info().type != edgefleet::arrays::ElementType::kFloat32) {
+    return Fail(edgefleet::InvalidArgument("BAD_NPY", arguments.input + " must be float32, not " + input->info().ToString()),
+                arguments.json);
   }
-  std::memcpy(values.data(), input->data.data(), input->data.size());
+  std::vector<float> values(input->data().size() / sizeof(float));
+  std::memcpy(values.data(), input->data().data(), input->data().size());
   const auto output = opened.Infer(values);
   if (!output) return Fail(output.error(), arguments.json);
   if (arguments.json) {

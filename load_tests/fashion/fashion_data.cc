@@ -156,18 +156,18 @@ Result<std::vector<Shard>> ShardSorted(std::span<const std::uint8_t> labels, std
   return shards;
 }
 
-compiler::NpzArchive ToNpz(const Images& images, std::size_t count, bool with_labels) {
+arrays::Archive ToNpz(const Images& images, std::size_t count, bool with_labels) {
   count = std::min(count, images.size());
   std::vector<float> inputs(count * kPixels);
   for (std::size_t i = 0; i < count; ++i) {
     Normalize(std::span(images.pixels).subspan(i * kPixels, kPixels), std::span(inputs).subspan(i * kPixels, kPixels));
   }
   const auto n = static_cast<std::int64_t>(count);
-  compiler::NpzArchive archive;
-  archive.emplace("image", compiler::MakeNpyArray<float>({n, 1, kSide, kSide}, inputs));
+  arrays::Archive archive;
+  archive.emplace("image", arrays::MakeArray<float>({n, 1, kSide, kSide}, inputs));
   if (with_labels) {
     const std::vector<std::int64_t> labels(images.labels.begin(), images.labels.begin() + static_cast<std::ptrdiff_t>(count));
-    archive.emplace("labels", compiler::MakeNpyArray<std::int64_t>({n}, labels));
+    archive.emplace("labels", arrays::MakeArray<std::int64_t>({n}, labels));
   }
   return archive;
 }

@@ -11,9 +11,9 @@
 #include <span>
 #include <vector>
 
+#include "base/arrays/npz.h"
 #include "base/status.h"
 #include "device_client/runtime/dataset.h"
-#include "registry/compiler/npz.h"
 
 namespace edgefleet::fashion {
 
@@ -79,6 +79,6 @@ class ShardDataset final : public runtime::Dataset {
 
 // The first `count` (at most all) images as the arrays "image" (float32 [N, 1, 28, 28], normalized) and, if asked for,
 // "labels".
-compiler::NpzArchive ToNpz(const Images& images, std::size_t count, bool with_labels);
+arrays::Archive ToNpz(const Images& images, std::size_t count, bool with_labels);
 
 }  // namespace edgefleet::fashion

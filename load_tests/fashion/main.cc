@@ -22,7 +22,7 @@ Status Write(const std::filesystem::path& path, const Bytes& content) {
 }
 
 Status WriteImages(const std::filesystem::path& path, const fashion::Images& images, std::size_t count, bool with_labels) {
-  EF_ASSIGN_OR_RETURN(const Bytes npz, edgefleet::compiler::WriteNpz(fashion::ToNpz(images, count, with_labels)));
+  EF_ASSIGN_OR_RETURN(const Bytes npz, edgefleet::arrays::WriteNpz(fashion::ToNpz(images, count, with_labels)));
   return Write(path, npz);
 }
 

@@ -20,7 +20,7 @@ void Widen(ActivationRange& range, std::span<const float> values) {
   }
 }
 
-ByteView Example(const NpyArray& array, std::size_t index) {
+ByteView Example(const arrays::Array& array, std::size_t index) {
   const std::size_t size = array.data.size() / static_cast<std::size_t>(array.shape[0]);
   return ByteView(array.data).subspan(index * size, size);
 }
@@ -39,7 +39,7 @@ Status CheckRanges(const runtime::Graph& graph, std::vector<ActivationRange>& ra
 
 }  // namespace
 
-Result<Calibration> Calibrate(const std::shared_ptr<const runtime::Graph>& graph, const NpzArchive& examples) {
+Result<Calibration> Calibrate(const std::shared_ptr<const runtime::Graph>& graph, const arrays::Archive& examples) {
   EF_ASSIGN_OR_RETURN(const std::size_t count, CheckExamples(*graph, examples, "BAD_CALIBRATION"));
   Calibration calibration{std::vector<ActivationRange>(graph->tensors.size(), kNothingSeen),
                           std::min(count, kCalibrationExamplesMax)};

@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/arrays/npz.h"
 #include "device_client/runtime/graph.h"
-#include "registry/compiler/npz.h"
 
 namespace edgefleet::compiler {
 
@@ -24,6 +24,6 @@ inline constexpr std::size_t kCalibrationExamplesMax = 4'096;  // the first ones
 
 // Smallest and largest value of each activation over the examples. INVALID_ARGUMENT [BAD_CALIBRATION] if an array does not fit
 // the network or an activation becomes NaN or infinite.
-Result<Calibration> Calibrate(const std::shared_ptr<const runtime::Graph>& graph, const NpzArchive& examples);
+Result<Calibration> Calibrate(const std::shared_ptr<const runtime::Graph>& graph, const arrays::Archive& examples);
 
 }  // namespace edgefleet::compiler

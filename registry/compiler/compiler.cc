@@ -72,7 +72,7 @@ Result<CompileOutput> CompileChecked(const CompileInput& input) {
   std::optional<QuantizedGraph> quantized;
   if (!input.calibration.empty()) {
     EnterStage(input, "calibrate");
-    EF_ASSIGN_OR_RETURN(const NpzArchive examples, ReadNpz(input.calibration));
+    EF_ASSIGN_OR_RETURN(const arrays::Archive examples, arrays::ReadNpz(input.calibration));
     EF_ASSIGN_OR_RETURN(calibration, Calibrate(graph, examples));
     EnterStage(input, "quantize");
     EF_ASSIGN_OR_RETURN(quantized, QuantizeGraph(*graph, calibration->ranges));

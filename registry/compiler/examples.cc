@@ -22,7 +22,7 @@ std::string ShapeText(const std::vector<std::int64_t>& shape) {
 
 class NpzDataset final : public runtime::Dataset {
  public:
-  NpzDataset(NpyArray inputs, NpyArray labels) : inputs_(std::move(inputs)), labels_(std::move(labels)) {}
+  NpzDataset(arrays::Array inputs, arrays::Array labels) : inputs_(std::move(inputs)), labels_(std::move(labels)) {}
   std::size_t size() const override { return labels_.values<std::int64_t>().size(); }
   std::size_t example_size() const override { return inputs_.values<float>().size() / size(); }
   void CopyExample(std::size_t index, std::span<float> out) const override {
@@ -33,12 +33,12 @@ class NpzDataset final : public runtime::Dataset {
   }
 
  private:
-  const NpyArray inputs_;
-  const NpyArray labels_;
+  const arrays::Array inputs_;
+  const arrays::Array labels_;
 };
 
-Status CheckLabels(const NpyArray& labels, std::size_t examples, std::int64_t classes) {
-  if (labels.type != NpyType::kInt64 || labels.shape != std::vector{static_cast<std::int64_t>(examples)}) {
+Status CheckLabels(const arrays::Array& labels, std::size_t examples, std::int64_t classes) {
+  if (labels.type != arrays::ElementType::kInt64 || labels.shape != std::vector{static_cast<std::int64_t>(examples)}) {
     return InvalidArgument(kBadEvaluation,
                            "array 'labels' must be int64 with one label an example (" + std::to_string(examples) + ")");
   }
@@ -53,15 +53,15 @@ Status CheckLabels(const NpyArray& labels, std::size_t examples, std::int64_t cl
 
 }  // namespace
 
-Result<std::size_t> CheckExamples(const runtime::Graph& graph, const NpzArchive& archive, const char* reason) {
+Result<std::size_t> CheckExamples(const runtime::Graph& graph, const arrays::Archive& archive, const char* reason) {
   std::int64_t examples = 0;
   for (const runtime::TensorId id : graph.inputs) {
     const runtime::Tensor& input = At(graph, id);
     const auto found = archive.find(input.name);
     if (found == archive.end())
       return InvalidArgument(reason, "there is no array '" + input.name + "' for the network's input of that name");
-    const NpyArray& array = found->second;
-    if (array.type != NpyType::kFloat32 || array.shape.size() != input.shape.size() ||
+    const arrays::Array& array = found->second;
+    if (array.type != arrays::ElementType::kFloat32 || array.shape.size() != input.shape.size() ||
         !std::equal(array.shape.begin() + 1, array.shape.end(), input.shape.begin() + 1)) {
       return InvalidArgument(reason, "array '" + input.name + "' must be float32 " + ShapeText(input.shape));
     }
@@ -82,12 +82,12 @@ Result<std::unique_ptr<runtime::Dataset>> ReadEvaluation(const runtime::Graph& g
                            "only networks with one input and one output [batch, classes] can be evaluated; publish without "
                            "evaluation data");
   }
-  EF_ASSIGN_OR_RETURN(NpzArchive archive, ReadNpz(npz));
+  EF_ASSIGN_OR_RETURN(arrays::Archive archive, arrays::ReadNpz(npz));
   EF_ASSIGN_OR_RETURN(const std::size_t examples, CheckExamples(graph, archive, kBadEvaluation));
   const auto labels = archive.find(kLabels);
   if (labels == archive.end()) return InvalidArgument(kBadEvaluation, "there is no array 'labels'");
   EF_RETURN_IF_ERROR(CheckLabels(labels->second, examples, At(graph, graph.outputs[0]).shape[1]));
-  NpyArray& inputs = archive.find(At(graph, graph.inputs[0]).name)->second;
+  arrays::Array& inputs = archive.find(At(graph, graph.inputs[0]).name)->second;
   return std::unique_ptr<runtime::Dataset>(std::make_unique<NpzDataset>(std::move(inputs), std::move(labels->second)));
 }
 

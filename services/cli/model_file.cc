@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "base/arrays/npz.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "cdn_origin/manifest/manifest.h"
@@ -10,7 +11,6 @@
 #include "device_client/runtime/session.h"
 #include "device_client/update/curl_fetcher.h"
 #include "device_client/update/updater.h"
-#include "registry/compiler/npz.h"
 #include "services/cli/commands.h"
 
 namespace edgefleet::cli {
@@ -115,15 +115,15 @@ Status Fetch(Context& context, const FetchSpec& spec) {
 // The examples of an .npz: fp32 inputs, and int64 `labels`.
 class NpzDataset final : public runtime::Dataset {
  public:
-  static Result<NpzDataset> Make(compiler::NpzArchive archive) {
+  static Result<NpzDataset> Make(arrays::Archive archive) {
     NpzDataset data;
     const auto labels = archive.find("labels");
-    if (labels == archive.end() || labels->second.type != compiler::NpyType::kInt64 || labels->second.shape.size() != 1) {
+    if (labels == archive.end() || labels->second.type != arrays::ElementType::kInt64 || labels->second.shape.size() != 1) {
       return InvalidArgument("BAD_DATA", "the data needs an array 'labels' of int64, one for each example");
     }
     data.labels_ = std::move(labels->second);
     archive.erase(labels);
-    if (archive.size() != 1 || archive.begin()->second.type != compiler::NpyType::kFloat32) {
+    if (archive.size() != 1 || archive.begin()->second.type != arrays::ElementType::kFloat32) {
       return InvalidArgument("BAD_DATA", "beside 'labels' the data needs exactly one array, the inputs as float32");
     }
     data.inputs_ = std::move(archive.begin()->second);
@@ -145,8 +145,8 @@ class NpzDataset final : public runtime::Dataset {
   }
 
  private:
-  compiler::NpyArray inputs_;
-  compiler::NpyArray labels_;
+  arrays::Array inputs_;
+  arrays::Array labels_;
 };
 
 Status Eval(Context& context, const EvalSpec& spec) {
@@ -154,7 +154,7 @@ Status Eval(Context& context, const EvalSpec& spec) {
   EF_ASSIGN_OR_RETURN(auto graph, runtime::LoadEfm(std::move(file)));
   EF_ASSIGN_OR_RETURN(auto data_file, MappedFile::Open(spec.data));
   if (data_file->bytes().size() > kDataFileBytesMax) return InvalidArgument("TOO_LARGE", spec.data + " is larger than 1 GiB");
-  EF_ASSIGN_OR_RETURN(auto archive, compiler::ReadNpz(data_file->bytes()));
+  EF_ASSIGN_OR_RETURN(auto archive, arrays::ReadNpz(data_file->bytes()));
   EF_ASSIGN_OR_RETURN(const auto data, NpzDataset::Make(std::move(archive)));
   EF_ASSIGN_OR_RETURN(auto session,
                       runtime::Session::Create(std::make_shared<const runtime::Graph>(std::move(graph)),

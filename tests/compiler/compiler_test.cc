@@ -28,8 +28,8 @@ class FashionCompile : public ::testing::Test {
     auto loaded = fashion::LoadFashionMnist();
     ASSERT_TRUE(loaded) << loaded.error().ToString();
     onnx_ = fashion::MakeFashionCnn(1);
-    calibration_ = *WriteNpz(fashion::ToNpz(loaded->holdout, fashion::kCalibration, false));
-    evaluation_ = *WriteNpz(fashion::ToNpz(loaded->test, 4'000, true));
+    calibration_ = *arrays::WriteNpz(fashion::ToNpz(loaded->holdout, fashion::kCalibration, false));
+    evaluation_ = *arrays::WriteNpz(fashion::ToNpz(loaded->test, 4'000, true));
     trained_ = Train(*loaded);
   }
 
@@ -116,19 +116,19 @@ TEST_F(FashionCompile, BadParametersAreRefused) {
 }
 
 TEST_F(FashionCompile, BadDataIsRefusedWithTheArraysName) {
-  NpzArchive archive = *ReadNpz(evaluation_);
+  arrays::Archive archive = *arrays::ReadNpz(evaluation_);
   const auto refusal = [&] {
-    const Bytes npz = *WriteNpz(archive);
+    const Bytes npz = *arrays::WriteNpz(archive);
     const auto output = Compile({.name = "fashion", .onnx = onnx_, .evaluation = npz});
     return output ? "accepted" : output.error().reason() + ": " + output.error().message();
   };
-  const NpyArray labels = archive.at("labels");
+  const arrays::Array labels = archive.at("labels");
   const std::int64_t eleven = 11;
   std::memcpy(archive.at("labels").data.data(), &eleven, sizeof eleven);
   EXPECT_THAT(refusal(), HasSubstr("BAD_EVALUATION: label 11"));
   archive.erase("labels");
   EXPECT_THAT(refusal(), HasSubstr("no array 'labels'"));
-  archive.emplace("labels", MakeNpyArray<std::int64_t>({2}, std::vector<std::int64_t>{1, 2}));
+  archive.emplace("labels", arrays::MakeArray<std::int64_t>({2}, std::vector<std::int64_t>{1, 2}));
   EXPECT_THAT(refusal(), HasSubstr("one label an example"));
   archive.erase("image");
   EXPECT_THAT(refusal(), HasSubstr("no array 'image'"));
@@ -157,13 +157,13 @@ TEST(Compile, AnInt8VariantThatLosesTooMuchIsRefused) {
     inputs.push_back(static_cast<float>(i));
     labels.push_back(i >= 50 ? 0 : 1);
   }
-  NpzArchive evaluation;
-  evaluation.emplace("x", MakeNpyArray<float>({100, 1}, inputs));
-  evaluation.emplace("labels", MakeNpyArray<std::int64_t>({100}, labels));
-  NpzArchive calibration;
-  calibration.emplace("x", MakeNpyArray<float>({2, 1}, std::vector<float>{0, 1}));
-  const Bytes evaluation_npz = *WriteNpz(evaluation);
-  const Bytes calibration_npz = *WriteNpz(calibration);
+  arrays::Archive evaluation;
+  evaluation.emplace("x", arrays::MakeArray<float>({100, 1}, inputs));
+  evaluation.emplace("labels", arrays::MakeArray<std::int64_t>({100}, labels));
+  arrays::Archive calibration;
+  calibration.emplace("x", arrays::MakeArray<float>({2, 1}, std::vector<float>{0, 1}));
+  const Bytes evaluation_npz = *arrays::WriteNpz(evaluation);
+  const Bytes calibration_npz = *arrays::WriteNpz(calibration);
   const auto output = Compile({.name = "m", .onnx = onnx, .calibration = calibration_npz, .evaluation = evaluation_npz});
   ASSERT_TRUE(output) << output.error().ToString();
   EXPECT_EQ(output->variants[0].metrics->accuracy, 1);

@@ -21,13 +21,13 @@ std::vector<float> Random(std::size_t count, std::uint64_t seed, float low = -1,
   return values;
 }
 
-NpzArchive Examples(const Dims& shape, const std::vector<float>& values) {
-  NpzArchive archive;
-  archive.emplace("x", MakeNpyArray<float>(shape, values));
+arrays::Archive Examples(const Dims& shape, const std::vector<float>& values) {
+  arrays::Archive archive;
+  archive.emplace("x", arrays::MakeArray<float>(shape, values));
   return archive;
 }
 
-Result<QuantizedGraph> QuantizeOn(const runtime::Graph& graph, const NpzArchive& examples) {
+Result<QuantizedGraph> QuantizeOn(const runtime::Graph& graph, const arrays::Archive& examples) {
   EF_ASSIGN_OR_RETURN(const Calibration calibration, Calibrate(std::make_shared<const runtime::Graph>(graph), examples));
   return QuantizeGraph(graph, calibration.ranges);
 }
@@ -71,7 +71,7 @@ TEST(Calibrate, RefusesDataThatDoesNotFit) {
   model.Input("x", {2}).Output("y").Floats("w", {2, 1}, {3e38F, 3e38F});
   model.Node("MatMul", {"x", "w"}, "y");
   const auto graph = std::make_shared<const runtime::Graph>(*Import(model));
-  const auto refusal = [&](const NpzArchive& examples) {
+  const auto refusal = [&](const arrays::Archive& examples) {
     const auto calibration = Calibrate(graph, examples);
     if (calibration) return std::string("accepted");
     EXPECT_EQ(calibration.error().reason(), "BAD_CALIBRATION");

@@ -2,19 +2,19 @@
 #include <cstdlib>
 #include <vector>
 
-#include "registry/compiler/npz.h"
+#include "base/arrays/npz.h"
 #include "tests/fuzz/target.h"
 
 namespace edgefleet::fuzz {
 namespace {
 
 Bytes MakeSeed() {
-  compiler::NpzArchive archive;
+  arrays::Archive archive;
   const std::vector<float> image = {1, 2, 3, 4, 5, 6};
   const std::vector<std::int64_t> labels = {7, 9};
-  archive["image"] = compiler::MakeNpyArray<float>({2, 3}, image);
-  archive["labels"] = compiler::MakeNpyArray<std::int64_t>({2}, labels);
-  return *compiler::WriteNpz(archive);
+  archive["image"] = arrays::MakeArray<float>({2, 3}, image);
+  archive["labels"] = arrays::MakeArray<std::int64_t>({2}, labels);
+  return *arrays::WriteNpz(archive);
 }
 
 }  // namespace
@@ -28,10 +28,10 @@ const Bytes& Seed() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace edgefleet;  // NOLINT(google-build-using-namespace)
-  const compiler::NpzLimits limits{.bytes_max = 1 << 20};
-  const auto archive = compiler::ReadNpz({reinterpret_cast<const std::byte*>(data), size}, limits);
+  const arrays::NpzLimits limits{.bytes_max = 1 << 20};
+  const auto archive = arrays::ReadNpz({reinterpret_cast<const std::byte*>(data), size}, limits);
   if (!archive) return 0;
-  const auto written = compiler::WriteNpz(*archive);
-  if (!written || !compiler::ReadNpz(*written, limits)) std::abort();
+  const auto written = arrays::WriteNpz(*archive);
+  if (!written || !arrays::ReadNpz(*written, limits)) std::abort();
   return 0;
 }

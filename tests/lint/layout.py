@@ -55,7 +55,7 @@ VENDORS = {
     r"nlohmann/": ["services", "cdn_origin/manifest", "registry", "device_client", "aggregator/rounds/store",
                    "aggregator/privacy/ledger", "secagg/transcript"],
     r"onnx/": ["registry/compiler"],
-    r"zip\.h": ["registry/compiler"],
+    r"zip\.h": ["base/arrays/npz"],
     r"zstd\.h": ["cdn_origin/delta"],
     r"curl/": ["device_client/update", "services/cli"],
     r"dnnl|oneapi/": ["device_client/runtime", "device_client/training"],

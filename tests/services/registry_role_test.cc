@@ -5,12 +5,12 @@
 
 #include <optional>
 
+#include "base/arrays/npz.h"
 #include "cdn_origin/manifest/manifest.h"
 #include "edgefleet/origin/v1/origin.grpc.pb.h"
 #include "edgefleet/registry/v1/registry.grpc.pb.h"
 #include "load_tests/fashion/fashion_network.h"
 #include "proto/rpc/status.h"
-#include "registry/compiler/npz.h"
 #include "services/origin/origin_role.h"
 #include "services/runtime/bootstrap.h"
 #include "tests/support/private_postgres.h"
@@ -30,14 +30,14 @@ Bytes MakeData(bool with_labels) {
   SeededRandom random(7);
   std::vector<float> pixels(static_cast<std::size_t>(kExamples) * 28 * 28);
   for (float& pixel : pixels) pixel = static_cast<float>(random.Unit() * 2 - 1);
-  compiler::NpzArchive archive;
-  archive["image"] = compiler::MakeNpyArray<float>({kExamples, 1, 28, 28}, pixels);
+  arrays::Archive archive;
+  archive["image"] = arrays::MakeArray<float>({kExamples, 1, 28, 28}, pixels);
   if (with_labels) {
     std::vector<std::int64_t> labels(static_cast<std::size_t>(kExamples));
     for (auto& label : labels) label = static_cast<std::int64_t>(random.Below(10));
-    archive["labels"] = compiler::MakeNpyArray<std::int64_t>({kExamples}, labels);
+    archive["labels"] = arrays::MakeArray<std::int64_t>({kExamples}, labels);
   }
-  return *compiler::WriteNpz(archive);
+  return *arrays::WriteNpz(archive);
 }
 
 class RegistryRoleTest : public testing::TestWithParam<bool> {
