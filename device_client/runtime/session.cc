@@ -84,7 +84,8 @@ std::vector<Cut> Session::State::Place(const Delegate& chosen) {
     const Node& node = graph->nodes[index];
     Support support = chosen.Supports(node, *graph);
     const Delegate& delegate = support.supported ? chosen : ReferenceDelegate();
-    info.nodes.push_back({node.name, OperatorName(node.op), std::string(delegate.name()), std::move(support.reason)});
+    info.nodes.push_back(
+        {node.name, std::string(OperatorName(node.op)), std::string(delegate.name()), std::move(support.reason)});
     if (cuts.empty() || cuts.back().delegate != &delegate || options.observer) cuts.push_back({&delegate, {}});
     cuts.back().nodes.push_back(index);
   }

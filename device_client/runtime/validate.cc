@@ -140,7 +140,7 @@ class Validator {
 
   Status CheckNode(const Node& node) {
     if (node.name.size() > kNameBytesMax) return InvalidArgument("GRAPH_LIMIT", "a node's name is too long");
-    who_ = OperatorName(node.op) + " " + Quoted(node.name);
+    who_ = std::string(OperatorName(node.op)) + " " + Quoted(node.name);
     const bool weighted = std::holds_alternative<Conv2d>(node.op) || std::holds_alternative<FullyConnected>(node.op);
     const std::size_t inputs_min = weighted || std::holds_alternative<Add>(node.op) ? 2 : 1;
     const std::size_t inputs_max = weighted ? 3 : inputs_min;
@@ -217,7 +217,8 @@ class Validator {
   }
 
   Status CheckOperator(const Conv2d& op, const Node& node) const {
-    if (op.activation > Activation::kRelu) return InvalidArgument("GRAPH_NODE", who_ + " has an unknown activation");
+    if (static_cast<int>(op.activation.kind) >= kUnaryKinds)
+      return InvalidArgument("GRAPH_NODE", who_ + " has an unknown activation");
     const Shape& x = At(node.inputs[0]).shape;
     const Shape& w = At(node.inputs[1]).shape;
     const Shape& y = At(node.outputs[0]).shape;
@@ -231,7 +232,8 @@ class Validator {
   }
 
   Status CheckOperator(const FullyConnected& op, const Node& node) const {
-    if (op.activation > Activation::kRelu) return InvalidArgument("GRAPH_NODE", who_ + " has an unknown activation");
+    if (static_cast<int>(op.activation.kind) >= kUnaryKinds)
+      return InvalidArgument("GRAPH_NODE", who_ + " has an unknown activation");
     const Shape& x = At(node.inputs[0]).shape;
     const Shape& w = At(node.inputs[1]).shape;
     if (x.size() != 2 || w.size() != 2 || w[1] != x[1] || At(node.outputs[0]).shape != Shape{1, w[0]}) return WrongShape();
@@ -251,6 +253,11 @@ class Validator {
     return op.kind == Pool2d::Kind::kMax ? CheckSameQuantization(node) : OkStatus();
   }
 
+  template <typename Op>
+  Status CheckOperator(const Op&, const Node&) const {
+    return Unimplemented("OPERATOR_UNKNOWN", who_ + " is not supported");
+  }
+
   Status CheckOperator(const GlobalAveragePool&, const Node& node) const {
     const Shape& x = At(node.inputs[0]).shape;
     if (x.size() != 4 || At(node.outputs[0]).shape != Shape{1, x[1], 1, 1}) return WrongShape();
@@ -258,7 +265,8 @@ class Validator {
   }
 
   Status CheckOperator(const Add& op, const Node& node) const {
-    if (op.activation > Activation::kRelu) return InvalidArgument("GRAPH_NODE", who_ + " has an unknown activation");
+    if (static_cast<int>(op.activation.kind) >= kUnaryKinds)
+      return InvalidArgument("GRAPH_NODE", who_ + " has an unknown activation");
     if (At(node.inputs[0]).shape != At(node.inputs[1]).shape) return WrongShape();
     return CheckSameShape(node);
   }

@@ -8,7 +8,8 @@ namespace edgefleet::runtime {
 
 inline constexpr std::size_t kTensorsMax = 65'536;
 inline constexpr std::size_t kNodesMax = 16'384;
-inline constexpr std::size_t kDimensionsMax = 6;
+inline constexpr std::size_t kDimensionsMax = 8;
+inline constexpr std::size_t kDynamicMax = 64;
 inline constexpr std::size_t kNameBytesMax = 256;
 inline constexpr std::int64_t kElementsMax = 2'147'483'647;
 // Products of window and channels above this could overflow an int32 accumulator of int8 products (127 * 255 each, plus bias).

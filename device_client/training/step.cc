@@ -22,6 +22,16 @@ Status NotTrainable(const std::string& why) {
   return FailedPrecondition("NOT_TRAINABLE", "the graph cannot be trained: " + why);
 }
 
+template <typename Op>
+constexpr bool kHasGradient =
+    std::is_same_v<Op, runtime::Conv2d> || std::is_same_v<Op, runtime::FullyConnected> || std::is_same_v<Op, runtime::Pool2d> ||
+    std::is_same_v<Op, runtime::GlobalAveragePool> || std::is_same_v<Op, runtime::Relu> || std::is_same_v<Op, runtime::Add> ||
+    std::is_same_v<Op, runtime::Flatten> || std::is_same_v<Op, runtime::Softmax>;
+
+bool HasGradient(const runtime::Operator& op) {
+  return std::visit([]<typename Op>(const Op&) { return kHasGradient<Op>; }, op);
+}
+
 }  // namespace
 
 TensorId LogitsOf(const Graph& graph) {
@@ -38,6 +48,8 @@ Status CheckTrainable(const Graph& graph) {
   const auto& output = graph.tensors[static_cast<std::size_t>(graph.outputs[0])];
   if (output.shape.size() != 2) return NotTrainable("its output is not [1, classes]");
   for (const Node& node : graph.nodes) {
+    if (!HasGradient(node.op))
+      return NotTrainable("operator " + std::string(runtime::OperatorName(node.op)) + " has no gradient");
     if (std::holds_alternative<runtime::Softmax>(node.op) && node.outputs[0] != graph.outputs[0]) {
       return NotTrainable("Softmax '" + node.name + "' is not the last operator");
     }

@@ -10,6 +10,7 @@ namespace {
 using dnnl::algorithm;
 using dnnl::prop_kind;
 using runtime::Activation;
+using runtime::UnaryKind;
 using runtime::onednn::AnyLayout;
 using runtime::onednn::Dims;
 using runtime::onednn::Engine;
@@ -24,7 +25,7 @@ constexpr algorithm kRelu = algorithm::eltwise_relu_use_dst_for_bwd;
 
 dnnl::primitive_attr WithActivation(Activation activation) {
   dnnl::primitive_attr attributes = NewAttributes();
-  if (activation == Activation::kRelu) {
+  if (activation.kind == UnaryKind::kRelu) {
     dnnl::post_ops post_ops;
     post_ops.append_eltwise(1.0F, algorithm::eltwise_relu, 0.0F, 0.0F);
     attributes.set_post_ops(post_ops);
@@ -126,7 +127,7 @@ void StepBuilder::Contribute(TensorId id, const View& gradient) {
 std::optional<StepBuilder::View> StepBuilder::GradientBehind(Activation activation, const Node& node) {
   const auto found = gradients_.find(node.outputs[0]);
   if (found == gradients_.end()) return std::nullopt;
-  if (activation == Activation::kNone) return found->second;
+  if (activation.kind == UnaryKind::kIdentity) return found->second;
   const View out = values_.at(node.outputs[0]);
   const dnnl::eltwise_forward::desc hint(prop_kind::forward_training, kRelu, out.desc, 0.0F);
   const dnnl::eltwise_forward::primitive_desc hint_pd(hint, NewAttributes(), Engine());
@@ -289,7 +290,7 @@ void StepBuilder::AddPooling(const Node& node, algorithm kind, const Dims& kerne
   program_.Add<dnnl::pooling_forward>(pd, std::move(arguments));
 
   backward_.push_back([=, this, &node] {
-    const auto gradient = GradientBehind(Activation::kNone, node);
+    const auto gradient = GradientBehind({}, node);
     if (!gradient || !NeedsGradient(in)) return;
     const dnnl::pooling_backward::desc backward(kind, source.desc, result.desc, strides, kernel, before, after);
     const dnnl::pooling_backward::primitive_desc backward_pd(backward, NewAttributes(), Engine(), pd);
@@ -325,7 +326,7 @@ void StepBuilder::AddOperator(const runtime::Relu&, const Node& node) {
   values_[node.outputs[0]] = result;
   backward_.push_back([this, &node] {
     if (!NeedsGradient(node.inputs[0])) return;
-    if (const auto gradient = GradientBehind(Activation::kRelu, node)) Contribute(node.inputs[0], *gradient);
+    if (const auto gradient = GradientBehind({UnaryKind::kRelu}, node)) Contribute(node.inputs[0], *gradient);
   });
 }
 
@@ -352,7 +353,7 @@ void StepBuilder::AddOperator(const runtime::Flatten&, const Node& node) {
   const View rows = program_.Reordered(values_.at(in), PlainOf(in));
   values_[out] = {PlainOf(out), rows.slot};
   backward_.push_back([=, this, &node] {
-    const auto gradient = GradientBehind(Activation::kNone, node);
+    const auto gradient = GradientBehind({}, node);
     if (!gradient || !NeedsGradient(in)) return;
     Contribute(in, {PlainOf(in), program_.Reordered(*gradient, PlainOf(out)).slot});
   });

@@ -30,8 +30,8 @@ class StepBuilder {
   void AddOperator(const runtime::Add& op, const Node& node);
   void AddOperator(const runtime::Flatten& op, const Node& node);
   void AddOperator(const runtime::Softmax& op, const Node& node);
-  void AddOperator(const runtime::Quantize&, const Node&) {}    // CheckTrainable refuses it
-  void AddOperator(const runtime::Dequantize&, const Node&) {}  // CheckTrainable refuses it
+  template <typename Op>
+  void AddOperator(const Op&, const Node&) {}  // CheckTrainable refuses it
 
   void AddPooling(const Node& node, dnnl::algorithm algorithm, const Dims& kernel, const Dims& strides, const Dims& before,
                   const Dims& after);

@@ -192,7 +192,7 @@ void FuseRelu(IrGraph& graph) {
     const auto feeder = links.SoleWriter(node.inputs[0]);
     runtime::Activation* activation = feeder ? ActivationOf(graph.nodes[*feeder].op) : nullptr;
     if (activation == nullptr) continue;
-    *activation = runtime::Activation::kRelu;
+    *activation = {runtime::UnaryKind::kRelu};
     graph.nodes[*feeder].output = node.output;
     links.writer[static_cast<std::size_t>(node.output)] = static_cast<std::ptrdiff_t>(*feeder);
     dead[i] = true;

@@ -17,7 +17,7 @@ Bytes MakeSeed() {
   SeededRandom random(1);
   TensorId x = b.Apply(Quantize{}, {b.Input({1, 2, 5, 5})}, testing::PerTensor(0.1F, 3));
   const TensorId weights = b.Constant<std::int8_t>({3, 2, 3, 3}, testing::RandomInt8(random, 54), testing::PerTensor(0.1F));
-  x = b.Apply(Conv2d{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, Activation::kRelu}, {x, weights}, testing::PerTensor(0.2F, -4));
+  x = b.Apply(Conv2d{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, {UnaryKind::kRelu}}, {x, weights}, testing::PerTensor(0.2F, -4));
   x = b.Apply(Dequantize{}, {x});
   x = b.Apply(Pool2d{Pool2d::Kind::kMax, {2, 2}, {2, 2}, {0, 0, 0, 0}, false}, {x});
   x = b.Apply(Flatten{}, {x});

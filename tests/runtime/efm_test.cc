@@ -27,7 +27,7 @@ std::shared_ptr<const Graph> EveryOperator() {
   GraphBuilder b;
   TensorId x = b.Input({1, 2, 6, 6});
   x = b.Apply(Quantize{}, {x}, PerTensor(0.02F, -5));
-  Conv2d conv{{1, 2}, {1, 1, 1, 1}, {1, 1}, 1, Activation::kRelu};
+  Conv2d conv{{1, 2}, {1, 1, 1, 1}, {1, 1}, 1, {UnaryKind::kRelu}};
   const Quantization per_channel{{0.01F, 0.02F, 0.03F, 0.04F}, {0, 0, 0, 0}, 0};
   const TensorId w = b.Constant<std::int8_t>({4, 2, 3, 3}, RandomInt8(random, 72), per_channel);
   const TensorId bias = b.Constant<std::int32_t>({4}, {1, -2, 3, -4});
@@ -35,7 +35,7 @@ std::shared_ptr<const Graph> EveryOperator() {
   x = b.Apply(Dequantize{}, {x});
   const TensorId pooled = b.Apply(Pool2d{Pool2d::Kind::kMax, {2, 2}, {1, 1}, {1, 0, 0, 1}, false}, {x});
   x = b.Apply(Pool2d{Pool2d::Kind::kAverage, {2, 2}, {1, 1}, {1, 0, 0, 1}, true}, {x});
-  x = b.Apply(Add{Activation::kNone}, {pooled, x});
+  x = b.Apply(Add{}, {pooled, x});
   x = b.Apply(Relu{}, {x});
   const TensorId flat = b.Apply(Flatten{}, {x});
   const TensorId fc = b.Parameter({3, b.Shape(flat)[1]}, RandomFloats(random, 3 * b.Shape(flat)[1]));
@@ -51,7 +51,7 @@ std::shared_ptr<const Graph> Small() {
   const TensorId x = b.Input({1, 2});
   const TensorId w = b.Parameter({2, 2}, {1, 2, 3, 4});
   const TensorId bias = b.Parameter({2}, {5, 6});
-  return b.Finish({b.Apply(FullyConnected{Activation::kRelu}, {x, w, bias})});
+  return b.Finish({b.Apply(FullyConnected{{UnaryKind::kRelu}}, {x, w, bias})});
 }
 
 void ExpectSame(const Graph& a, const Graph& b) {
@@ -94,7 +94,7 @@ TEST(Efm, RoundTripKeepsEverything) {
   const auto& conv = std::get<Conv2d>(loaded->nodes[1].op);
   EXPECT_EQ(conv.strides, (std::array<std::int32_t, 2>{1, 2}));
   EXPECT_EQ(conv.pads, (std::array<std::int32_t, 4>{1, 1, 1, 1}));
-  EXPECT_EQ(conv.activation, Activation::kRelu);
+  EXPECT_EQ(conv.activation.kind, UnaryKind::kRelu);
   const auto& pool = std::get<Pool2d>(loaded->nodes[4].op);
   EXPECT_TRUE(pool.count_include_pad);
   EXPECT_EQ(pool.pads, (std::array<std::int32_t, 4>{1, 0, 0, 1}));
@@ -141,14 +141,14 @@ TEST(Efm, Int8FileIsCompact) {
     const auto same = [&](TensorId id) { return b.At(id).quantization; };
     TensorId x = b.Input({1, 1, 28, 28});
     if (int8) x = b.Apply(Quantize{}, {x}, PerTensor(0.01F, 0));
-    const Conv2d conv{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, Activation::kRelu};
+    const Conv2d conv{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, {UnaryKind::kRelu}};
     const Pool2d pool{Pool2d::Kind::kMax, {2, 2}, {2, 2}, {0, 0, 0, 0}, false};
     x = layer(conv, x, {16, 1, 3, 3});
     x = b.Apply(pool, {x}, same(x));
     x = layer(conv, x, {32, 16, 3, 3});
     x = b.Apply(pool, {x}, same(x));
     x = b.Apply(Flatten{}, {x}, same(x));
-    x = layer(FullyConnected{Activation::kRelu}, x, {64, 1568});
+    x = layer(FullyConnected{{UnaryKind::kRelu}}, x, {64, 1568});
     x = layer(FullyConnected{}, x, {10, 64});
     if (int8) x = b.Apply(Dequantize{}, {x});
     return b.Finish({x});
@@ -228,7 +228,7 @@ TEST(Efm, RandomDamageIsHarmless) {
 
 TEST(Efm, AnotherVersionOrKindIsNamed) {
   Bytes bytes = *WriteEfm(*Small());
-  bytes[4] = std::byte{2};
+  bytes[4] = std::byte{1};
   EXPECT_EQ(LoadEfm(bytes).error().reason(), "EFM_VERSION");
   EXPECT_EQ(LoadEfm(bytes).error().code(), StatusCode::kUnimplemented);
   bytes[0] = std::byte{'X'};
@@ -294,7 +294,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadGraph{"pool all padding", "GRAPH_SHAPE", [](Graph& g) { std::get<Pool2d>(g.nodes[3].op).pads[0] = 2; }},
         BadGraph{"flatten", "GRAPH_SHAPE", [](Graph& g) { g.tensors[10].shape[1] += 1; }},
         BadGraph{"activation kind", "GRAPH_NODE",
-                 [](Graph& g) { std::get<Conv2d>(g.nodes[1].op).activation = static_cast<Activation>(7); }},
+                 [](Graph& g) { std::get<Conv2d>(g.nodes[1].op).activation = Activation{static_cast<UnaryKind>(200)}; }},
         BadGraph{"softmax of int8", "GRAPH_TYPE", [](Graph& g) { g.nodes[2].op = Softmax{}; }},
         BadGraph{"quantize to fp32", "GRAPH_TYPE", [](Graph& g) { g.nodes[2].op = Quantize{}; }},
         BadGraph{"parameter is int8", "GRAPH_PARAMETERS", [](Graph& g) { g.parameters[0] = 2; }},

@@ -24,7 +24,7 @@ class RandomGraph {
     return low + static_cast<std::int64_t>(random_.Below(static_cast<std::uint64_t>(high - low + 1)));
   }
   bool Chance() { return random_.Below(2) == 0; }
-  Activation RandomActivation() { return Chance() ? Activation::kRelu : Activation::kNone; }
+  Activation RandomActivation() { return Chance() ? Activation{UnaryKind::kRelu} : Activation{}; }
 
   std::optional<Quantization> NewQuantization() {
     if (!int8_) return std::nullopt;

@@ -29,7 +29,7 @@ TEST(Reference, ConvolutionByHand) {
   const TensorId x = b.Input({1, 1, 3, 3});
   const TensorId w = b.Constant<float>({1, 1, 2, 2}, {1, 2, 3, 4});
   const TensorId bias = b.Constant<float>({1}, {-30});
-  const Conv2d op{{1, 1}, {1, 0, 0, 0}, {1, 1}, 1, Activation::kRelu};
+  const Conv2d op{{1, 1}, {1, 0, 0, 0}, {1, 1}, 1, Activation{UnaryKind::kRelu}};
   const auto graph = b.Finish({b.Apply(op, {x, w, bias})});
   // First row under padding: 3*1+4*2, 3*2+4*3; then 1*1+2*2+3*4+4*5 = 37, ...
   EXPECT_EQ(Infer(graph, {1, 2, 3, 4, 5, 6, 7, 8, 9}), (std::vector<float>{0, 0, 7, 17, 37, 47}));
@@ -39,7 +39,7 @@ TEST(Reference, GroupsAndDilation) {
   GraphBuilder b;
   const TensorId x = b.Input({1, 2, 3, 1});
   const TensorId w = b.Constant<float>({2, 1, 2, 1}, {1, 10, 100, 1000});
-  const Conv2d op{{1, 1}, {0, 0, 0, 0}, {2, 1}, 2, Activation::kNone};
+  const Conv2d op{{1, 1}, {0, 0, 0, 0}, {2, 1}, 2, Activation{}};
   EXPECT_EQ(Infer(b.Finish({b.Apply(op, {x, w})}), {1, 2, 3, 4, 5, 6}), (std::vector<float>{31, 6400}));
 }
 
@@ -84,7 +84,7 @@ TEST_P(Rounding, FullyConnectedRequantizesByHand) {
   const Quantization per_channel{{0.5F, 0.25F, 1.0F}, {0, 0, 0}, 0};
   const TensorId w = b.Constant<std::int8_t>({3, 2}, {1, 2, 3, -1, -127, -127}, per_channel);
   const TensorId bias = b.Constant<std::int32_t>({3}, {1, 0, 0});
-  const TensorId y = b.Apply(FullyConnected{Activation::kRelu}, {x, w, bias}, PerTensor(1.0F, -100));
+  const TensorId y = b.Apply(FullyConnected{{UnaryKind::kRelu}}, {x, w, bias}, PerTensor(1.0F, -100));
   const auto graph = b.Finish({b.Apply(Dequantize{}, {y})});
   // Accumulators 2*1+4*2+1 = 11, 2*3-4 = 2, below zero: times 0.5 = 5.5 -> 6, times 0.25 = 0.5 -> 0, ReLU -> 0.
   EXPECT_EQ(Infer(graph, {2, 4}, GetParam()), (std::vector<float>{6, 0, 0}));

@@ -36,7 +36,7 @@ class Net {
     x_ = builder_.Apply(std::move(op), {x_});
     return *this;
   }
-  Net& Dense(std::int64_t outputs, Activation activation = Activation::kNone, bool bias = true) {
+  Net& Dense(std::int64_t outputs, Activation activation = runtime::Activation{}, bool bias = true) {
     if (builder_.Shape(x_).size() != 2) Apply(Flatten{});
     std::vector<TensorId> inputs{x_, Parameter({outputs, builder_.Shape(x_)[1]})};
     if (bias) inputs.push_back(Parameter({outputs}));
@@ -46,7 +46,7 @@ class Net {
   // x + conv(x): the gradient flows on two ways.
   Net& Residual(Activation activation) {
     const TensorId before = x_;
-    Conv(builder_.Shape(x_)[1], 3, {{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, Activation::kRelu});
+    Conv(builder_.Shape(x_)[1], 3, {{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, runtime::Activation{runtime::UnaryKind::kRelu}});
     x_ = builder_.Apply(Add{activation}, {before, x_});
     return *this;
   }
@@ -58,8 +58,8 @@ class Net {
   TensorId x_;
 };
 
-const Conv2d kSame3{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, Activation::kNone};
-const Conv2d kSame3Relu{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, Activation::kRelu};
+const Conv2d kSame3{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, runtime::Activation{}};
+const Conv2d kSame3Relu{{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, runtime::Activation{runtime::UnaryKind::kRelu}};
 
 // The loss by the reference delegate's double sums: independent of the code under test.
 double ReferenceLoss(const Graph& graph, const std::vector<float>& parameters, const std::vector<float>& inputs,
@@ -124,91 +124,100 @@ TEST_P(GradientCheck, MatchesFiniteDifferences) {
 
 INSTANTIATE_TEST_SUITE_P(
     Operators, GradientCheck,
-    ::testing::Values(
-        Case{"dense",
-             [] {
-               return Net(1, {1, 7}).Dense(3).Finish();
-             }},
-        Case{"dense_relu",
-             [] {
-               return Net(2, {1, 7}).Dense(9, Activation::kRelu).Dense(3).Finish();
-             }},
-        Case{"dense_without_bias",
-             [] {
-               return Net(3, {1, 7}).Dense(9, Activation::kNone, false).Dense(3).Finish();
-             }},
-        Case{"softmax_at_the_end",
-             [] {
-               return Net(4, {1, 7}).Dense(3).Apply(Softmax{}).Finish();
-             }},
-        Case{"conv",
-             [] {
-               return Net(5, {1, 2, 5, 6}).Conv(3, 3, kSame3).Dense(3).Finish();
-             }},
-        Case{"conv_relu_16",
-             [] {
-               return Net(6, {1, 1, 6, 6}).Conv(16, 3, kSame3Relu).Conv(32, 3, kSame3).Dense(4).Finish();
-             }},
-        Case{"conv_stride_pad_dilation",
-             [] {
-               return Net(7, {1, 3, 9, 8}).Conv(5, 2, {{2, 1}, {1, 0, 0, 1}, {2, 2}, 1, Activation::kRelu}).Dense(3).Finish();
-             }},
-        Case{"conv_deep",
-             [] {
-               return Net(8, {1, 3, 7, 7}).Conv(5, 3, kSame3Relu).Conv(4, 3, kSame3, false).Dense(3).Finish();
-             }},
-        Case{"conv_groups",
-             [] {
-               return Net(9, {1, 4, 5, 5}).Conv(6, 3, {{1, 1}, {1, 1, 1, 1}, {1, 1}, 2, Activation::kRelu}).Dense(3).Finish();
-             }},
-        Case{"conv_depthwise",
-             [] {
-               return Net(10, {1, 2, 5, 5})
-                   .Conv(6, 3, kSame3)
-                   .Conv(6, 3, {{1, 1}, {1, 1, 1, 1}, {1, 1}, 6, Activation::kNone})
-                   .Dense(3)
-                   .Finish();
-             }},
-        Case{"max_pool",
-             [] {
-               return Net(11, {1, 1, 7, 7})
-                   .Conv(5, 3, kSame3)
-                   .Apply(Pool2d{Pool2d::Kind::kMax, {3, 2}, {2, 2}, {1, 0, 1, 1}, false})
-                   .Dense(3)
-                   .Finish();
-             }},
-        Case{"average_pool",
-             [] {
-               return Net(12, {1, 1, 6, 6})
-                   .Conv(5, 3, kSame3)
-                   .Apply(Pool2d{Pool2d::Kind::kAverage, {2, 2}, {1, 2}, {1, 0, 0, 1}, false})
-                   .Dense(3)
-                   .Finish();
-             }},
-        Case{"average_pool_counting_padding",
-             [] {
-               return Net(13, {1, 1, 6, 6})
-                   .Conv(5, 3, kSame3)
-                   .Apply(Pool2d{Pool2d::Kind::kAverage, {3, 3}, {2, 2}, {1, 1, 1, 1}, true})
-                   .Dense(3)
-                   .Finish();
-             }},
-        Case{"global_average",
-             [] {
-               return Net(14, {1, 2, 5, 5}).Conv(7, 3, kSame3).Apply(GlobalAveragePool{}).Dense(3).Finish();
-             }},
-        Case{"relu",
-             [] {
-               return Net(15, {1, 2, 5, 5}).Conv(4, 3, kSame3).Apply(Relu{}).Dense(3).Finish();
-             }},
-        Case{"add",
-             [] {
-               return Net(16, {1, 2, 5, 5}).Conv(4, 3, kSame3).Residual(Activation::kNone).Dense(3).Finish();
-             }},
-        Case{"add_relu",
-             [] {
-               return Net(17, {1, 2, 5, 5}).Conv(4, 3, kSame3).Residual(Activation::kRelu).Dense(3).Finish();
-             }}),
+    ::testing::Values(Case{"dense",
+                           [] {
+                             return Net(1, {1, 7}).Dense(3).Finish();
+                           }},
+                      Case{"dense_relu",
+                           [] {
+                             return Net(2, {1, 7}).Dense(9, runtime::Activation{runtime::UnaryKind::kRelu}).Dense(3).Finish();
+                           }},
+                      Case{"dense_without_bias",
+                           [] {
+                             return Net(3, {1, 7}).Dense(9, runtime::Activation{}, false).Dense(3).Finish();
+                           }},
+                      Case{"softmax_at_the_end",
+                           [] {
+                             return Net(4, {1, 7}).Dense(3).Apply(Softmax{}).Finish();
+                           }},
+                      Case{"conv",
+                           [] {
+                             return Net(5, {1, 2, 5, 6}).Conv(3, 3, kSame3).Dense(3).Finish();
+                           }},
+                      Case{"conv_relu_16",
+                           [] {
+                             return Net(6, {1, 1, 6, 6}).Conv(16, 3, kSame3Relu).Conv(32, 3, kSame3).Dense(4).Finish();
+                           }},
+                      Case{"conv_stride_pad_dilation",
+                           [] {
+                             return Net(7, {1, 3, 9, 8})
+                                 .Conv(5, 2, {{2, 1}, {1, 0, 0, 1}, {2, 2}, 1, runtime::Activation{runtime::UnaryKind::kRelu}})
+                                 .Dense(3)
+                                 .Finish();
+                           }},
+                      Case{"conv_deep",
+                           [] {
+                             return Net(8, {1, 3, 7, 7}).Conv(5, 3, kSame3Relu).Conv(4, 3, kSame3, false).Dense(3).Finish();
+                           }},
+                      Case{"conv_groups",
+                           [] {
+                             return Net(9, {1, 4, 5, 5})
+                                 .Conv(6, 3, {{1, 1}, {1, 1, 1, 1}, {1, 1}, 2, runtime::Activation{runtime::UnaryKind::kRelu}})
+                                 .Dense(3)
+                                 .Finish();
+                           }},
+                      Case{"conv_depthwise",
+                           [] {
+                             return Net(10, {1, 2, 5, 5})
+                                 .Conv(6, 3, kSame3)
+                                 .Conv(6, 3, {{1, 1}, {1, 1, 1, 1}, {1, 1}, 6, runtime::Activation{}})
+                                 .Dense(3)
+                                 .Finish();
+                           }},
+                      Case{"max_pool",
+                           [] {
+                             return Net(11, {1, 1, 7, 7})
+                                 .Conv(5, 3, kSame3)
+                                 .Apply(Pool2d{Pool2d::Kind::kMax, {3, 2}, {2, 2}, {1, 0, 1, 1}, false})
+                                 .Dense(3)
+                                 .Finish();
+                           }},
+                      Case{"average_pool",
+                           [] {
+                             return Net(12, {1, 1, 6, 6})
+                                 .Conv(5, 3, kSame3)
+                                 .Apply(Pool2d{Pool2d::Kind::kAverage, {2, 2}, {1, 2}, {1, 0, 0, 1}, false})
+                                 .Dense(3)
+                                 .Finish();
+                           }},
+                      Case{"average_pool_counting_padding",
+                           [] {
+                             return Net(13, {1, 1, 6, 6})
+                                 .Conv(5, 3, kSame3)
+                                 .Apply(Pool2d{Pool2d::Kind::kAverage, {3, 3}, {2, 2}, {1, 1, 1, 1}, true})
+                                 .Dense(3)
+                                 .Finish();
+                           }},
+                      Case{"global_average",
+                           [] {
+                             return Net(14, {1, 2, 5, 5}).Conv(7, 3, kSame3).Apply(GlobalAveragePool{}).Dense(3).Finish();
+                           }},
+                      Case{"relu",
+                           [] {
+                             return Net(15, {1, 2, 5, 5}).Conv(4, 3, kSame3).Apply(Relu{}).Dense(3).Finish();
+                           }},
+                      Case{"add",
+                           [] {
+                             return Net(16, {1, 2, 5, 5}).Conv(4, 3, kSame3).Residual(runtime::Activation{}).Dense(3).Finish();
+                           }},
+                      Case{"add_relu",
+                           [] {
+                             return Net(17, {1, 2, 5, 5})
+                                 .Conv(4, 3, kSame3)
+                                 .Residual(runtime::Activation{runtime::UnaryKind::kRelu})
+                                 .Dense(3)
+                                 .Finish();
+                           }}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST(Gradient, OfAWeightUsedTwiceIsTheSum) {
@@ -216,7 +225,7 @@ TEST(Gradient, OfAWeightUsedTwiceIsTheSum) {
   SeededRandom random(21);
   TensorId x = b.Input({1, 4});
   const TensorId shared = b.Parameter({4, 4}, RandomFloats(random, 16));
-  x = b.Apply(FullyConnected{Activation::kRelu}, {x, shared});
+  x = b.Apply(FullyConnected{runtime::Activation{runtime::UnaryKind::kRelu}}, {x, shared});
   x = b.Apply(FullyConnected{}, {x, shared});
   const auto graph = b.Finish({x});
   auto trainer = Trainer::Create(graph, {.batch_size = 2});
@@ -239,7 +248,8 @@ TEST(Gradient, LeavesWhatIsNoParameter) {
   GraphBuilder b;
   SeededRandom random(22);
   TensorId x = b.Input({1, 4});
-  x = b.Apply(FullyConnected{Activation::kRelu}, {x, b.Constant<float>({5, 4}, RandomFloats(random, 20))});
+  x = b.Apply(FullyConnected{runtime::Activation{runtime::UnaryKind::kRelu}},
+              {x, b.Constant<float>({5, 4}, RandomFloats(random, 20))});
   x = b.Apply(FullyConnected{}, {x, b.Parameter({2, 5}, RandomFloats(random, 10)), b.Constant<float>({2}, {1, 2})});
   auto trainer = Trainer::Create(b.Finish({x}), {.batch_size = 1});
   ASSERT_TRUE(trainer.has_value()) << trainer.error().ToString();
@@ -271,7 +281,7 @@ std::shared_ptr<const Graph> SmallCnn() {
   return Net(31, {1, 1, 8, 8})
       .Conv(8, 3, kSame3Relu)
       .Apply(Pool2d{Pool2d::Kind::kMax, {2, 2}, {2, 2}, {0, 0, 0, 0}, false})
-      .Dense(16, Activation::kRelu)
+      .Dense(16, runtime::Activation{runtime::UnaryKind::kRelu})
       .Dense(2)
       .Finish();
 }

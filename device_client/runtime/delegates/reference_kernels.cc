@@ -43,7 +43,7 @@ class Finisher<float> {
  public:
   using Sum = double;
   Finisher(const Call& call, Activation activation)
-      : bias_(call.node.inputs.size() > 2 ? call.In<float>(2) : nullptr), relu_(activation == Activation::kRelu) {}
+      : bias_(call.node.inputs.size() > 2 ? call.In<float>(2) : nullptr), relu_(activation.kind == UnaryKind::kRelu) {}
   static constexpr std::int32_t input_zero_point() { return 0; }
   float operator()(double sum, std::int64_t channel) const {
     if (bias_ != nullptr) sum += bias_[channel];
@@ -64,7 +64,7 @@ class Finisher<std::int8_t> {
         weights_(call.Input(1)),
         output_(call.Output()),
         bias_(call.node.inputs.size() > 2 ? call.In<std::int32_t>(2) : nullptr),
-        low_(activation == Activation::kRelu ? ZeroPoint(output_) : -128) {}
+        low_(activation.kind == UnaryKind::kRelu ? ZeroPoint(output_) : -128) {}
   std::int32_t input_zero_point() const { return ZeroPoint(input_); }
   std::int8_t operator()(std::int32_t sum, std::int64_t channel) const {
     const double multiplier = Scale(input_) * Scale(weights_, channel) / Scale(output_);
@@ -223,7 +223,7 @@ void AddFloat(const Add& op, const Call& call) {
   const std::int64_t count = call.batch * ElementCount(call.Output().shape);
   for (std::int64_t i = 0; i < count; ++i) {
     const float sum = call.In<float>(0)[i] + call.In<float>(1)[i];
-    call.Out<float>()[i] = op.activation == Activation::kRelu ? std::max(sum, 0.0F) : sum;
+    call.Out<float>()[i] = op.activation.kind == UnaryKind::kRelu ? std::max(sum, 0.0F) : sum;
   }
 }
 
@@ -232,7 +232,7 @@ void AddInt8(const Add& op, const Call& call) {
   const Tensor& a = call.Input(0);
   const Tensor& b = call.Input(1);
   const std::int32_t zero_point = ZeroPoint(call.Output());
-  const std::int32_t low = op.activation == Activation::kRelu ? zero_point : -128;
+  const std::int32_t low = op.activation.kind == UnaryKind::kRelu ? zero_point : -128;
   for (std::int64_t i = 0; i < count; ++i) {
     const double left = Scale(a) * (call.In<std::int8_t>(0)[i] - ZeroPoint(a));
     const double right = Scale(b) * (call.In<std::int8_t>(1)[i] - ZeroPoint(b));
@@ -270,6 +270,7 @@ struct Kernel {
     std::copy_n(call.In<std::byte>(0), bytes, call.Out<std::byte>());
   }
   void operator()(const Softmax&) const { Normalize(call); }
+  void operator()(const auto&) const {}
   void operator()(const Quantize&) const {
     const std::int64_t count = call.batch * ElementCount(call.Output().shape);
     const double scale = Scale(call.Output());

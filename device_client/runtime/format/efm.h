@@ -6,7 +6,7 @@
 //   64         graph: a FlatBuffer of efm.fbs
 //   ...        zero padding to a multiple of 64, then the weights: constants in tensor order, each at a multiple of 64
 //
-// Limits, checked on writing and loading: file 1 GiB, graph section 16 MiB, 65,536 tensors, 16,384 nodes, 6 dimensions,
+// Limits, checked on writing and loading: file 1 GiB, graph section 16 MiB, 65,536 tensors, 16,384 nodes, 8 dimensions,
 // 2^31 - 1 elements a tensor, names of 256 bytes.
 #pragma once
 
@@ -20,7 +20,7 @@
 
 namespace edgefleet::runtime {
 
-inline constexpr std::uint32_t kEfmVersion = 1;
+inline constexpr std::uint32_t kEfmVersion = 2;
 inline constexpr std::size_t kEfmAlignment = 64;
 inline constexpr std::uint64_t kEfmFileBytesMax = std::uint64_t{1} << 30;
 inline constexpr std::uint64_t kEfmGraphBytesMax = std::uint64_t{16} << 20;

@@ -1,7 +1,10 @@
 #include <flatbuffers/flatbuffers.h>
 
 #include <algorithm>
+#include <array>
 #include <new>
+#include <optional>
+#include <type_traits>
 
 #include "device_client/runtime/format/efm.h"
 #include "device_client/runtime/format/layout.h"
@@ -12,8 +15,9 @@ namespace edgefleet::runtime {
 namespace {
 
 constexpr flatbuffers::uoffset_t kVerifierDepth = 16;
-// A graph, its tensors with quantization, its nodes with operators.
-constexpr flatbuffers::uoffset_t kVerifierTables = 1 + 2 * kTensorsMax + 2 * kNodesMax;
+// A graph, its tensors with quantization, its nodes with at most 16 attributes, dynamic dimensions.
+constexpr flatbuffers::uoffset_t kVerifierTables = 1 + 2 * kTensorsMax + 17 * kNodesMax + kDynamicMax;
+constexpr std::size_t kFieldValuesMax = 1'024;  // of a list in an attribute
 
 Result<EfmHeader> ReadHeader(ByteView bytes) {
   if (bytes.size() < sizeof(EfmHeader)) return InvalidArgument("EFM_TRUNCATED", "the file is shorter than an .efm header");
@@ -48,62 +52,93 @@ std::vector<To> ToVector(const flatbuffers::Vector<T>* values) {
   return values == nullptr ? std::vector<To>() : std::vector<To>(values->begin(), values->end());
 }
 
-Result<std::array<std::int32_t, 2>> ToArray(const fbs::Pair* pair) {
-  if (pair == nullptr) return MakeError(BadGraph("an operator without its attributes"));
-  return std::array<std::int32_t, 2>{pair->h(), pair->w()};
-}
-Result<std::array<std::int32_t, 4>> ToArray(const fbs::Pads* pads) {
-  if (pads == nullptr) return MakeError(BadGraph("an operator without its attributes"));
-  return std::array<std::int32_t, 4>{pads->top(), pads->left(), pads->bottom(), pads->right()};
-}
+// Reads an operator's fields in their order; the first thing that is wrong ends it.
+class FieldReader {
+ public:
+  explicit FieldReader(const fbs::Node& node) : attributes_(node.attributes()) {}
 
-Result<Operator> ReadConv2d(const fbs::Conv2d& table) {
-  Conv2d op;
-  EF_ASSIGN_OR_RETURN(op.strides, ToArray(table.strides()));
-  EF_ASSIGN_OR_RETURN(op.pads, ToArray(table.pads()));
-  EF_ASSIGN_OR_RETURN(op.dilations, ToArray(table.dilations()));
-  op.groups = table.groups();
-  op.activation = static_cast<Activation>(table.activation());
-  return Operator(op);
-}
+  void operator()(std::string_view name, std::int32_t& field) { field = Integer(name); }
+  void operator()(std::string_view name, bool& field) { field = Bounded(name, 2) != 0; }
+  void operator()(std::string_view name, float& field) {
+    Next(name, 0, 1);
+    if (ok_) field = current_->floats()->Get(0);
+  }
+  template <typename Enum>
+  requires std::is_enum_v<Enum>
+  void operator()(std::string_view name, Enum& field) { field = static_cast<Enum>(Bounded(name, kEnumerators<Enum>)); }
+  template <std::size_t n>
+  void operator()(std::string_view name, std::array<std::int32_t, n>& field) {
+    Next(name, n, 0);
+    if (ok_) std::copy_n(current_->integers()->begin(), n, field.begin());
+  }
+  void operator()(std::string_view name, std::vector<std::int64_t>& field) {
+    Next(name, kAny, 0);
+    if (ok_) field = ToVector<std::int32_t, std::int64_t>(current_->integers());
+  }
+  void operator()(std::string_view name, Activation& field) {
+    Next(name, 1, 2);
+    if (ok_) field = ReadActivation(0);
+  }
+  void operator()(std::string_view name, std::vector<Activation>& field) {
+    Next(name, kAny, kAny);
+    const std::size_t count = ok_ && current_->integers() != nullptr ? current_->integers()->size() : 0;
+    ok_ = ok_ && (current_->floats() == nullptr ? 0 : current_->floats()->size()) == 2 * count;
+    field.clear();
+    for (std::size_t i = 0; ok_ && i < count; ++i) field.push_back(ReadActivation(static_cast<flatbuffers::uoffset_t>(i)));
+  }
 
-Result<Operator> ReadPool2d(const fbs::Pool2d& table) {
-  Pool2d op;
-  op.kind = static_cast<Pool2d::Kind>(table.kind());
-  EF_ASSIGN_OR_RETURN(op.kernel, ToArray(table.kernel()));
-  EF_ASSIGN_OR_RETURN(op.strides, ToArray(table.strides()));
-  EF_ASSIGN_OR_RETURN(op.pads, ToArray(table.pads()));
-  op.count_include_pad = table.count_include_pad();
-  return Operator(op);
-}
+  // Everything was there and there was nothing else.
+  bool Complete() const { return ok_ && index_ == (attributes_ == nullptr ? 0 : attributes_->size()); }
+
+ private:
+  static constexpr std::size_t kAny = static_cast<std::size_t>(-1);
+
+  template <typename T>
+  static bool HasSize(const flatbuffers::Vector<T>* values, std::size_t wanted) {
+    const std::size_t size = values == nullptr ? 0 : values->size();
+    return wanted == kAny ? size <= kFieldValuesMax : size == wanted;
+  }
+
+  void Next(std::string_view name, std::size_t integers, std::size_t floats) {
+    ok_ = ok_ && attributes_ != nullptr && index_ < attributes_->size();
+    if (!ok_) return;
+    current_ = attributes_->Get(index_++);
+    ok_ = current_->name() != nullptr && current_->name()->string_view() == name && HasSize(current_->integers(), integers) &&
+          HasSize(current_->floats(), floats);
+  }
+  std::int32_t Integer(std::string_view name) {
+    Next(name, 1, 0);
+    return ok_ ? current_->integers()->Get(0) : 0;
+  }
+  std::int32_t Bounded(std::string_view name, int end) {
+    const std::int32_t value = Integer(name);
+    ok_ = ok_ && value >= 0 && value < end;
+    return ok_ ? value : 0;
+  }
+  Activation ReadActivation(flatbuffers::uoffset_t i) {
+    const std::int32_t kind = current_->integers()->Get(i);
+    ok_ = kind >= 0 && kind < kUnaryKinds;
+    return {static_cast<UnaryKind>(ok_ ? kind : 0), current_->floats()->Get(2 * i), current_->floats()->Get(2 * i + 1)};
+  }
+
+  const flatbuffers::Vector<flatbuffers::Offset<fbs::Attribute>>* attributes_;
+  const fbs::Attribute* current_ = nullptr;
+  flatbuffers::uoffset_t index_ = 0;
+  bool ok_ = true;
+};
 
 Result<Operator> ReadOperator(const fbs::Node& node) {
-  if (node.op() == nullptr) return MakeError(BadGraph("a node without an operator"));
-  switch (node.op_type()) {
-    case fbs::Operator_Conv2d:
-      return ReadConv2d(*node.op_as_Conv2d());
-    case fbs::Operator_FullyConnected:
-      return Operator(FullyConnected{static_cast<Activation>(node.op_as_FullyConnected()->activation())});
-    case fbs::Operator_Pool2d:
-      return ReadPool2d(*node.op_as_Pool2d());
-    case fbs::Operator_GlobalAveragePool:
-      return Operator(GlobalAveragePool{});
-    case fbs::Operator_Relu:
-      return Operator(Relu{});
-    case fbs::Operator_Add:
-      return Operator(Add{static_cast<Activation>(node.op_as_Add()->activation())});
-    case fbs::Operator_Flatten:
-      return Operator(Flatten{});
-    case fbs::Operator_Softmax:
-      return Operator(Softmax{});
-    case fbs::Operator_Quantize:
-      return Operator(Quantize{});
-    case fbs::Operator_Dequantize:
-      return Operator(Dequantize{});
-    default:
-      return MakeError(BadGraph("an operator that this library does not know"));
-  }
+  if (node.operator_() == nullptr) return MakeError(BadGraph("a node without an operator"));
+  std::optional<Operator> op = OperatorNamed(node.operator_()->string_view());
+  if (!op) return MakeError(BadGraph("an operator that this library does not know"));
+  FieldReader reader(node);
+  std::visit([&](auto& each) { each.Fields(each, reader); }, *op);
+  if (!reader.Complete()) return MakeError(BadGraph("an operator whose attributes are not its own"));
+  return *std::move(op);
 }
+
+// What constants without elements point at.
+alignas(kEfmAlignment) constexpr std::array<std::byte, kEfmAlignment> kNoBytes{};
 
 struct Extent {
   std::uint64_t offset;
@@ -133,12 +168,12 @@ Result<Tensor> ReadTensor(const fbs::Tensor& table, ByteView weights) {
   tensor.type = static_cast<DataType>(table.type());
   tensor.shape = ToVector<std::int32_t, std::int64_t>(table.shape());
   if (const fbs::Quantization* q = table.quantization()) {
-    tensor.quantization = Quantization{ToVector(q->scales()), ToVector(q->zero_points()), q->axis()};
+    tensor.quantization = Quantization{ToVector(q->scales()), ToVector(q->zero_points()), q->axis(), q->group_size()};
   }
-  if (table.size() > 0) {
-    EF_RETURN_IF_ERROR(CheckExtent({table.offset(), table.size()}, weights));
-    tensor.data = weights.subspan(table.offset(), table.size());
-  }
+  if (!table.constant()) return tensor;
+  EF_RETURN_IF_ERROR(CheckExtent({table.offset(), table.size()}, weights));
+  // Never null, also where a file ends in a constant without elements.
+  tensor.data = table.size() > 0 ? weights.subspan(table.offset(), table.size()) : ByteView(kNoBytes.data(), 0);
   return tensor;
 }
 
@@ -157,7 +192,7 @@ Result<Graph> ReadGraph(const fbs::Graph& table, ByteView weights) {
   std::vector<Extent> extents;
   for (const fbs::Tensor* tensor : *table.tensors()) {
     EF_ASSIGN_OR_RETURN(graph.tensors.emplace_back(), ReadTensor(*tensor, weights));
-    if (tensor->size() > 0) extents.push_back({tensor->offset(), tensor->size()});
+    if (tensor->constant() && tensor->size() > 0) extents.push_back({tensor->offset(), tensor->size()});
   }
   EF_RETURN_IF_ERROR(CheckDisjoint(std::move(extents)));
   for (const fbs::Node* node : *table.nodes()) {
@@ -166,6 +201,12 @@ Result<Graph> ReadGraph(const fbs::Graph& table, ByteView weights) {
   graph.inputs = ToVector(table.inputs());
   graph.outputs = ToVector(table.outputs());
   graph.parameters = ToVector(table.parameters());
+  if (table.dynamic() != nullptr) {
+    if (table.dynamic()->size() > kDynamicMax) return MakeError(BadGraph("too many dynamic dimensions"));
+    for (const fbs::Dynamic* each : *table.dynamic()) {
+      graph.dynamic.push_back({each->input(), each->axis(), each->min(), each->max(), ToName(each->symbol())});
+    }
+  }
   return graph;
 }
 

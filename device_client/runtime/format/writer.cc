@@ -12,48 +12,48 @@ namespace {
 
 using Builder = flatbuffers::FlatBufferBuilder;
 
-fbs::Pair ToPair(const std::array<std::int32_t, 2>& value) { return {value[0], value[1]}; }
-fbs::Pads ToPads(const std::array<std::int32_t, 4>& value) { return {value[0], value[1], value[2], value[3]}; }
-fbs::Activation ToFbs(Activation activation) { return static_cast<fbs::Activation>(activation); }
+// Collects an operator's fields in their order.
+class FieldWriter {
+ public:
+  explicit FieldWriter(Builder& builder) : builder_(builder) {}
 
-struct WrittenOperator {
-  fbs::Operator type;
-  flatbuffers::Offset<void> table;
-};
+  void operator()(std::string_view name, std::int32_t field) { Add(name, {field}, {}); }
+  void operator()(std::string_view name, float field) { Add(name, {}, {field}); }
+  template <typename Enum>
+  requires std::is_enum_v<Enum>
+  void operator()(std::string_view name, Enum field) { Add(name, {static_cast<std::int32_t>(field)}, {}); }
+  template <std::size_t n>
+  void operator()(std::string_view name, const std::array<std::int32_t, n>& field) {
+    Add(name, {field.begin(), field.end()}, {});
+  }
+  void operator()(std::string_view name, const std::vector<std::int64_t>& field) {
+    Add(name, {field.begin(), field.end()}, {});
+  }
+  void operator()(std::string_view name, const Activation& field) {
+    Add(name, {static_cast<std::int32_t>(field.kind)}, {field.alpha, field.beta});
+  }
+  void operator()(std::string_view name, const std::vector<Activation>& field) {
+    std::vector<std::int32_t> kinds;
+    std::vector<float> floats;
+    for (const Activation& each : field) {
+      kinds.push_back(static_cast<std::int32_t>(each.kind));
+      floats.insert(floats.end(), {each.alpha, each.beta});
+    }
+    Add(name, std::move(kinds), std::move(floats));
+  }
 
-struct OperatorWriter {
-  Builder& builder;
+  const std::vector<flatbuffers::Offset<fbs::Attribute>>& attributes() const { return attributes_; }
 
-  WrittenOperator operator()(const Conv2d& op) const {
-    const fbs::Pair strides = ToPair(op.strides);
-    const fbs::Pads pads = ToPads(op.pads);
-    const fbs::Pair dilations = ToPair(op.dilations);
-    return {fbs::Operator_Conv2d,
-            fbs::CreateConv2d(builder, &strides, &pads, &dilations, op.groups, ToFbs(op.activation)).Union()};
+ private:
+  void Add(std::string_view name, std::vector<std::int32_t> integers, std::vector<float> floats) {
+    const auto text = builder_.CreateSharedString(name.data(), name.size());
+    const auto integer_vector = integers.empty() ? 0 : builder_.CreateVector(integers);
+    const auto float_vector = floats.empty() ? 0 : builder_.CreateVector(floats);
+    attributes_.push_back(fbs::CreateAttribute(builder_, text, integer_vector, float_vector));
   }
-  WrittenOperator operator()(const FullyConnected& op) const {
-    return {fbs::Operator_FullyConnected, fbs::CreateFullyConnected(builder, ToFbs(op.activation)).Union()};
-  }
-  WrittenOperator operator()(const Pool2d& op) const {
-    const fbs::Pair kernel = ToPair(op.kernel);
-    const fbs::Pair strides = ToPair(op.strides);
-    const fbs::Pads pads = ToPads(op.pads);
-    const auto kind = static_cast<fbs::PoolKind>(op.kind);
-    return {fbs::Operator_Pool2d, fbs::CreatePool2d(builder, kind, &kernel, &strides, &pads, op.count_include_pad).Union()};
-  }
-  WrittenOperator operator()(const GlobalAveragePool&) const {
-    return {fbs::Operator_GlobalAveragePool, fbs::CreateGlobalAveragePool(builder).Union()};
-  }
-  WrittenOperator operator()(const Relu&) const { return {fbs::Operator_Relu, fbs::CreateRelu(builder).Union()}; }
-  WrittenOperator operator()(const Add& op) const {
-    return {fbs::Operator_Add, fbs::CreateAdd(builder, ToFbs(op.activation)).Union()};
-  }
-  WrittenOperator operator()(const Flatten&) const { return {fbs::Operator_Flatten, fbs::CreateFlatten(builder).Union()}; }
-  WrittenOperator operator()(const Softmax&) const { return {fbs::Operator_Softmax, fbs::CreateSoftmax(builder).Union()}; }
-  WrittenOperator operator()(const Quantize&) const { return {fbs::Operator_Quantize, fbs::CreateQuantize(builder).Union()}; }
-  WrittenOperator operator()(const Dequantize&) const {
-    return {fbs::Operator_Dequantize, fbs::CreateDequantize(builder).Union()};
-  }
+
+  Builder& builder_;
+  std::vector<flatbuffers::Offset<fbs::Attribute>> attributes_;
 };
 
 flatbuffers::Offset<fbs::Tensor> WriteTensor(Builder& builder, const Tensor& tensor, std::uint64_t offset) {
@@ -64,21 +64,25 @@ flatbuffers::Offset<fbs::Tensor> WriteTensor(Builder& builder, const Tensor& ten
     const auto scales = builder.CreateVector(q.scales);
     const auto zero_points =
         symmetric ? flatbuffers::Offset<flatbuffers::Vector<std::int32_t>>() : builder.CreateVector(q.zero_points);
-    quantization = fbs::CreateQuantization(builder, scales, zero_points, q.axis);
+    quantization = fbs::CreateQuantization(builder, scales, zero_points, q.axis, q.group_size);
   }
   const auto name = builder.CreateString(tensor.name);
   // Dimensions fit: ValidateGraph bounds them by kElementsMax.
   const auto shape = builder.CreateVector(std::vector<std::int32_t>(tensor.shape.begin(), tensor.shape.end()));
-  return fbs::CreateTensor(builder, name, static_cast<fbs::DataType>(tensor.type), shape, quantization, offset,
-                           tensor.data.size());
+  return fbs::CreateTensor(builder, name, static_cast<fbs::DataType>(tensor.type), shape, quantization, tensor.is_constant(),
+                           offset, tensor.data.size());
 }
 
 flatbuffers::Offset<fbs::Node> WriteNode(Builder& builder, const Node& node) {
-  const WrittenOperator op = std::visit(OperatorWriter{builder}, node.op);
+  FieldWriter fields(builder);
+  std::visit([&](const auto& op) { op.Fields(op, fields); }, node.op);
+  const std::string_view op_name = std::visit([](const auto& op) { return op.kName; }, node.op);
+  const auto op = builder.CreateSharedString(op_name.data(), op_name.size());
+  const auto attributes = builder.CreateVector(fields.attributes());
   const auto name = builder.CreateString(node.name);
   const auto inputs = builder.CreateVector(node.inputs);
   const auto outputs = builder.CreateVector(node.outputs);
-  return fbs::CreateNode(builder, name, op.type, op.table, inputs, outputs);
+  return fbs::CreateNode(builder, name, op, attributes, inputs, outputs);
 }
 
 void WriteGraph(Builder& builder, const Graph& graph, const std::vector<std::uint64_t>& offsets) {
@@ -92,7 +96,14 @@ void WriteGraph(Builder& builder, const Graph& graph, const std::vector<std::uin
   const auto inputs = builder.CreateVector(graph.inputs);
   const auto outputs = builder.CreateVector(graph.outputs);
   const auto parameters = builder.CreateVector(graph.parameters);
-  builder.Finish(fbs::CreateGraph(builder, name, tensor_vector, node_vector, inputs, outputs, parameters));
+  std::vector<flatbuffers::Offset<fbs::Dynamic>> dynamic;
+  for (const DynamicDimension& each : graph.dynamic) {
+    const auto symbol = builder.CreateString(each.symbol);
+    dynamic.push_back(fbs::CreateDynamic(builder, each.input, each.axis, static_cast<std::int32_t>(each.min),
+                                         static_cast<std::int32_t>(each.max), symbol));
+  }
+  const auto dynamic_vector = builder.CreateVector(dynamic);
+  builder.Finish(fbs::CreateGraph(builder, name, tensor_vector, node_vector, inputs, outputs, parameters, dynamic_vector));
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ Type TypeOf(const Tensor& tensor) {
 }
 
 void AppendRelu(Activation activation, dnnl::post_ops& post_ops) {
-  if (activation == Activation::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_relu, 0.0F, 0.0F);
+  if (activation.kind == UnaryKind::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_relu, 0.0F, 0.0F);
 }
 
 void AppendShift(float shift, dnnl::post_ops& post_ops) {
@@ -205,7 +205,7 @@ void PartitionBuilder::AddOperator(const Add& op, const Node& node) {
     attributes.set_scales(DNNL_ARG_SRC_1, 0, {right_scale});
     AppendShift(zero_point - left_scale * static_cast<float>(ZeroPoint(a)) - right_scale * static_cast<float>(ZeroPoint(b)),
                 post_ops);
-    if (op.activation == Activation::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_clip, zero_point, 127.0F);
+    if (op.activation.kind == UnaryKind::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_clip, zero_point, 127.0F);
   } else {
     AppendRelu(op.activation, post_ops);
   }

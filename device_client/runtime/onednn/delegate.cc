@@ -73,9 +73,15 @@ struct Objection {
   }
   std::string operator()(const GlobalAveragePool&) const { return Average(); }
   std::string operator()(const Relu&) const { return is_int8() ? "an int8 ReLU of its own (fused ones run)" : ""; }
+  std::string operator()(const FullyConnected&) const { return {}; }
+  std::string operator()(const Add&) const { return {}; }
+  std::string operator()(const Flatten&) const { return {}; }
+  std::string operator()(const Softmax&) const { return {}; }
+  std::string operator()(const Quantize&) const { return {}; }
+  std::string operator()(const Dequantize&) const { return {}; }
   template <typename Op>
   std::string operator()(const Op&) const {
-    return {};
+    return "not among the operators of this delegate";
   }
 };
 
