@@ -55,7 +55,8 @@ Result<std::uint64_t> ByteCount(const ArrayInfo& info) {
 }
 
 Status CheckElements(ElementType type, ByteView elements) {
-  if (type != ElementType::kBool || std::ranges::all_of(elements, [](std::byte b) { return b <= std::byte{1}; })) return OkStatus();
+  if (type != ElementType::kBool || std::ranges::all_of(elements, [](std::byte b) { return b <= std::byte{1}; }))
+    return OkStatus();
   return InvalidArgument("BAD_NPY", "a bool is neither 0 nor 1; save x.astype(bool)");
 }
 

@@ -60,8 +60,8 @@ struct ArrayInfo {
   std::string ToString() const;  // "float32 [2, 3]"
 };
 
-// Bytes of all elements. INVALID_ARGUMENT [BAD_SHAPE] if a dimension is negative, if there are more than kRankMax of them, or if
-// the product, zeros left out, does not fit 62 bits: no later product of its dimensions overflows.
+// Bytes of all elements. INVALID_ARGUMENT [BAD_SHAPE] if a dimension is negative, if there are more than kRankMax of them, or
+// if the product, zeros left out, does not fit 62 bits: no later product of its dimensions overflows.
 Result<std::uint64_t> ByteCount(const ArrayInfo& info);
 
 // `data` holds exactly ByteCount() bytes.
@@ -95,8 +95,8 @@ class ArrayStream {
   ArrayStream& operator=(const ArrayStream&) = delete;
 
   const ArrayInfo& info() const { return info_; }
-  // Fills `out`, a whole number of elements, with the next ones. INVALID_ARGUMENT [BAD_NPY, BAD_NPZ] if the file is damaged, which
-  // is only known for sure when the last byte is read, or if fewer are left.
+  // Fills `out`, a whole number of elements, with the next ones. INVALID_ARGUMENT [BAD_NPY, BAD_NPZ] if the file is damaged,
+  // which is only known for sure when the last byte is read, or if fewer are left.
   Status Read(std::span<std::byte> out);
 
  private:

@@ -19,9 +19,10 @@ constexpr std::size_t kHeaderBytesMax = 64 << 10;
 constexpr std::size_t kDataAlignment = 64;
 
 constexpr std::pair<ElementType, const char*> kDescrs[] = {
-    {ElementType::kBool, "|b1"},   {ElementType::kInt8, "|i1"},    {ElementType::kInt16, "<i2"},   {ElementType::kInt32, "<i4"},
-    {ElementType::kInt64, "<i8"},  {ElementType::kUint8, "|u1"},   {ElementType::kUint16, "<u2"},  {ElementType::kUint32, "<u4"},
-    {ElementType::kUint64, "<u8"}, {ElementType::kFloat16, "<f2"}, {ElementType::kFloat32, "<f4"}, {ElementType::kFloat64, "<f8"},
+    {ElementType::kBool, "|b1"},    {ElementType::kInt8, "|i1"},    {ElementType::kInt16, "<i2"},
+    {ElementType::kInt32, "<i4"},   {ElementType::kInt64, "<i8"},   {ElementType::kUint8, "|u1"},
+    {ElementType::kUint16, "<u2"},  {ElementType::kUint32, "<u4"},  {ElementType::kUint64, "<u8"},
+    {ElementType::kFloat16, "<f2"}, {ElementType::kFloat32, "<f4"}, {ElementType::kFloat64, "<f8"},
 };
 
 Error BadNpy(std::string message) { return InvalidArgument("BAD_NPY", std::move(message)); }
@@ -151,14 +152,14 @@ std::size_t LittleEndian(std::span<const std::byte> bytes) {
 Result<NpyHeader> HeaderOfWhole(ByteView file) {
   ByteView rest = file;
   EF_ASSIGN_OR_RETURN(NpyHeader header, ReadNpyHeader([&rest](std::span<std::byte> out) -> Status {
-    if (out.size() > rest.size()) return BadNpy("the file ends within its header; save it again");
-    std::memcpy(out.data(), rest.data(), out.size());
-    rest = rest.subspan(out.size());
-    return OkStatus();
-  }));
+                        if (out.size() > rest.size()) return BadNpy("the file ends within its header; save it again");
+                        std::memcpy(out.data(), rest.data(), out.size());
+                        rest = rest.subspan(out.size());
+                        return OkStatus();
+                      }));
   if (rest.size() != header.data_bytes) {
-    return BadNpy("the array " + header.info.ToString() + " takes " + std::to_string(header.data_bytes) + " bytes, the file has " +
-                  std::to_string(rest.size()) + "; save one whole array a file");
+    return BadNpy("the array " + header.info.ToString() + " takes " + std::to_string(header.data_bytes) +
+                  " bytes, the file has " + std::to_string(rest.size()) + "; save one whole array a file");
   }
   return header;
 }
@@ -243,7 +244,8 @@ Result<Array> ReadNpy(ByteView file) {
 Result<Bytes> WriteNpy(const Array& array) {
   EF_ASSIGN_OR_RETURN(const std::uint64_t size, ByteCount(array.info()));
   if (size != array.data.size()) {
-    return InvalidArgument("BAD_SHAPE", array.info().ToString() + " does not have " + std::to_string(array.data.size()) + " bytes");
+    return InvalidArgument("BAD_SHAPE",
+                           array.info().ToString() + " does not have " + std::to_string(array.data.size()) + " bytes");
   }
   std::string header = std::string("{'descr': '") + DescrOf(array.type) + "', 'fortran_order': False, 'shape': (";
   for (const std::int64_t dimension : array.shape) header += std::to_string(dimension) + ",";

@@ -38,8 +38,8 @@ Bytes ToRowMajor(const ArrayInfo& info, ByteView data);
 // INVALID_ARGUMENT [BAD_NPY].
 Result<Array> ReadNpy(ByteView file);
 
-// Version 1.0, the data at a multiple of 64; the same array always gives the same bytes. INVALID_ARGUMENT [BAD_SHAPE] if shape and
-// data do not match.
+// Version 1.0, the data at a multiple of 64; the same array always gives the same bytes. INVALID_ARGUMENT [BAD_SHAPE] if shape
+// and data do not match.
 Result<Bytes> WriteNpy(const Array& array);
 
 // A mapped file; elements in Fortran order are copied once.

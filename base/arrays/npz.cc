@@ -101,8 +101,8 @@ Result<std::string> CheckMember(const zip_stat_t& stat, const NpzLimits& limits,
   }
   if (stat.comp_size > budget.packed) return BadNpz("the members' sizes exceed the archive's");
   if (stat.size > budget.unpacked) {
-    return InvalidArgument("TOO_LARGE",
-                           "the arrays unpack to more than " + std::to_string(limits.bytes_max) + " bytes; give fewer examples");
+    return InvalidArgument(
+        "TOO_LARGE", "the arrays unpack to more than " + std::to_string(limits.bytes_max) + " bytes; give fewer examples");
   }
   if (stat.size > kRatioFreeBytes && stat.size / limits.ratio_max > stat.comp_size) {
     return InvalidArgument("TOO_LARGE", "member '" + std::string(name) + "' unpacks to more than " +
@@ -177,8 +177,7 @@ Result<std::pair<NpyHeader, ZipFile>> NpzReader::State::OpenMember(const std::st
   auto header = ReadNpyHeader([&file](std::span<std::byte> out) { return ReadExactly(file.get(), out); });
   if (!header) return MakeError(InArchive(std::move(header).error(), name));
   if (header->data_offset > member.size || header->data_bytes != member.size - header->data_offset) {
-    return MakeError(
-        InArchive(BadNpz("the shape of " + header->info.ToString() + " does not match the member's size"), name));
+    return MakeError(InArchive(BadNpz("the shape of " + header->info.ToString() + " does not match the member's size"), name));
   }
   if (header->data_bytes == 0) {
     if (Status status = CheckEnd(file.get()); !status.ok()) return MakeError(InArchive(std::move(status), name));
@@ -262,7 +261,8 @@ Result<Bytes> WriteNpz(const Archive& arrays, Packing packing) {
     return Internal("NPZ_WRITE", ErrorText(&error));
   }
   for (const auto& [name, array] : arrays) {
-    if (name.empty() || name.size() > kNameMax) return BadNpz("an array's name has 1 to " + std::to_string(kNameMax) + " bytes");
+    if (name.empty() || name.size() > kNameMax)
+      return BadNpz("an array's name has 1 to " + std::to_string(kNameMax) + " bytes");
     auto member = WriteNpy(array);
     if (!member) return MakeError(InArchive(std::move(member).error(), name));
     members.push_back(*std::move(member));

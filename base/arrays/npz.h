@@ -21,14 +21,15 @@ struct NpzLimits {
   std::uint64_t ratio_max = 200;
 };
 
-// An archive whose arrays are read one by one, or in parts: memory is what the caller reads at a time, and one array where that is
-// in Fortran order. For one thread at a time, streams included.
+// An archive whose arrays are read one by one, or in parts: memory is what the caller reads at a time, and one array where that
+// is in Fortran order. For one thread at a time, streams included.
 class NpzReader {
  public:
   // Reads names, types and shapes. `archive` (a file's mapping, say) must stay valid as long as the reader and its streams.
   //
   // INVALID_ARGUMENT [BAD_NPZ] for whatever is not such an archive (also: what npy.h refuses, encryption, foreign members,
-  // duplicate names, members that add up to more than the archive), [TOO_LARGE] beyond the limits. Nothing larger than the limits is ever allocated.
+  // duplicate names, members that add up to more than the archive), [TOO_LARGE] beyond the limits. Nothing larger than the
+  // limits is ever allocated.
   static Result<std::unique_ptr<NpzReader>> Open(ByteView archive, const NpzLimits& limits = {});
   ~NpzReader();
   NpzReader(const NpzReader&) = delete;
@@ -51,8 +52,8 @@ Result<Archive> ReadNpz(ByteView archive, const NpzLimits& limits = {});
 
 enum class Packing { kStored, kDeflated };
 
-// In order of the names, with a fixed time stamp: the same arrays always give the same bytes. INVALID_ARGUMENT [BAD_SHAPE] if an
-// array's shape and data do not match, [BAD_NPZ] if there is none or a name is empty or longer than 512 bytes.
+// In order of the names, with a fixed time stamp: the same arrays always give the same bytes. INVALID_ARGUMENT [BAD_SHAPE] if
+// an array's shape and data do not match, [BAD_NPZ] if there is none or a name is empty or longer than 512 bytes.
 Result<Bytes> WriteNpz(const Archive& archive, Packing packing = Packing::kDeflated);
 
 }  // namespace edgefleet::arrays

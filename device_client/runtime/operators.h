@@ -1,9 +1,9 @@
-// The operators of a graph: their attributes, inputs and outputs. Semantics follow the ONNX operator of the same name (opset 18) where
-// nothing else is said; `x?` is an optional input. How each one's output types and shapes follow from its inputs, and what it
-// computes, is in ops/.
+// The operators of a graph: their attributes, inputs and outputs. Semantics follow the ONNX operator of the same name (opset
+// 18) where nothing else is said; `x?` is an optional input. How each one's output types and shapes follow from its inputs, and
+// what it computes, is in ops/.
 //
-// Every operator is a plain struct with `kName` and a static Fields(op, visit) that calls visit(name, field) for each attribute: files,
-// reports and comparisons are generic over it.
+// Every operator is a plain struct with `kName` and a static Fields(op, visit) that calls visit(name, field) for each
+// attribute: files, reports and comparisons are generic over it.
 #pragma once
 
 #include <array>
@@ -19,12 +19,12 @@ enum class DataType : std::uint8_t {
   kFloat32 = 0,
   kInt8 = 1,
   kInt32 = 2,
-  kFloat16 = 3,   // constants only
+  kFloat16 = 3,  // constants only
   kBFloat16 = 4,
   kUint8 = 5,
   kInt64 = 6,
-  kBool = 7,      // a byte, 0 or 1
-  kInt4 = 8,      // constants only
+  kBool = 7,  // a byte, 0 or 1
+  kInt4 = 8,  // constants only
 };
 inline constexpr int kDataTypes = 9;
 
@@ -132,8 +132,8 @@ struct MatMul {
 };
 
 enum class Direction : std::uint8_t { kForward = 0, kReverse = 1, kBidirectional = 2 };
-// Inputs and outputs as ONNX, layout 0: x [T, N, I], w [D, 4H, I], r [D, 4H, H], b? [D, 8H], lengths?, h0? [D, N, H], c0?, p? [D, 3H] ->
-// y? [T, D, N, H], h?, c?. Activations are three a direction, of the kinds that ONNX names.
+// Inputs and outputs as ONNX, layout 0: x [T, N, I], w [D, 4H, I], r [D, 4H, H], b? [D, 8H], lengths?, h0? [D, N, H], c0?, p?
+// [D, 3H] -> y? [T, D, N, H], h?, c?. Activations are three a direction, of the kinds that ONNX names.
 struct Lstm {
   Direction direction = Direction::kForward;
   std::int32_t hidden = 1;
@@ -199,7 +199,8 @@ struct BatchNorm {
   static constexpr std::string_view kName = "BatchNorm";
   static void Fields(auto& op, auto&& visit) { visit("epsilon", op.epsilon); }
 };
-// x [N, C, ...], scale [C], shift [C]; statistics of each group of channels of each example. Instance normalization has C groups.
+// x [N, C, ...], scale [C], shift [C]; statistics of each group of channels of each example. Instance normalization has C
+// groups.
 struct GroupNorm {
   std::int32_t groups = 0;  // 0: one a channel
   float epsilon = 1e-5F;
@@ -243,7 +244,9 @@ struct Reduce {
   std::vector<std::int64_t> axes;  // empty: all
   bool keep_dims = true;
   static constexpr std::string_view kName = "Reduce";
-  static void Fields(auto& op, auto&& visit) { visit("kind", op.kind), visit("axes", op.axes), visit("keep_dims", op.keep_dims); }
+  static void Fields(auto& op, auto&& visit) {
+    visit("kind", op.kind), visit("axes", op.axes), visit("keep_dims", op.keep_dims);
+  }
 };
 // To int64.
 struct ArgReduce {
@@ -285,8 +288,8 @@ enum class BinaryKind : std::uint8_t {
   kPow,
   kMin,
   kMax,
-  kMod,   // sign of the divisor
-  kFmod,  // sign of the dividend
+  kMod,    // sign of the divisor
+  kFmod,   // sign of the dividend
   kPRelu,  // x, slope
   kEqual,  // this and the next to bool
   kLess,
@@ -436,9 +439,19 @@ struct ReverseSequence {  // x, lengths
 struct Resize {  // x, roi?, scales? (fp32), sizes? (int64), all known when shapes are
   enum class Mode : std::uint8_t { kNearest = 0, kLinear = 1, kCubic = 2 } mode = Mode::kNearest;
   enum class Coordinates : std::uint8_t {
-    kHalfPixel = 0, kPytorchHalfPixel, kAlignCorners, kAsymmetric, kCropAndResize, kHalfPixelSymmetric
+    kHalfPixel = 0,
+    kPytorchHalfPixel,
+    kAlignCorners,
+    kAsymmetric,
+    kCropAndResize,
+    kHalfPixelSymmetric
   } coordinates = Coordinates::kHalfPixel;
-  enum class Nearest : std::uint8_t { kRoundPreferFloor = 0, kRoundPreferCeil, kFloor, kCeil } nearest = Nearest::kRoundPreferFloor;
+  enum class Nearest : std::uint8_t {
+    kRoundPreferFloor = 0,
+    kRoundPreferCeil,
+    kFloor,
+    kCeil
+  } nearest = Nearest::kRoundPreferFloor;
   enum class AspectRatio : std::uint8_t { kStretch = 0, kNotLarger, kNotSmaller } aspect_ratio = AspectRatio::kStretch;
   std::vector<std::int64_t> axes;  // of scales, sizes and roi; empty: all
   float cubic_a = -0.75F;
@@ -526,11 +539,11 @@ struct Add {
 };
 
 using Operator =
-    std::variant<Conv2d, ConvTranspose2d, FullyConnected, MatMul, Lstm, Gru, Rnn, Pool2d, BatchNorm, GroupNorm, LayerNorm, LpNorm,
-                 Lrn, Softmax, Reduce, ArgReduce, TopK, CumSum, Unary, Binary, Where, Cast, Quantize, Dequantize, Reshape, Flatten,
-                 Squeeze, Unsqueeze, Transpose, Concat, Split, Slice, Gather, GatherElements, GatherNd, ScatterElements, ScatterNd,
-                 Expand, Tile, Pad, DepthToSpace, SpaceToDepth, Trilu, ReverseSequence, Resize, ShapeOf, SizeOfTensor, Range, Fill,
-                 OneHot, NonZero, GlobalAveragePool, Relu, Add>;
+    std::variant<Conv2d, ConvTranspose2d, FullyConnected, MatMul, Lstm, Gru, Rnn, Pool2d, BatchNorm, GroupNorm, LayerNorm,
+                 LpNorm, Lrn, Softmax, Reduce, ArgReduce, TopK, CumSum, Unary, Binary, Where, Cast, Quantize, Dequantize,
+                 Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Concat, Split, Slice, Gather, GatherElements, GatherNd,
+                 ScatterElements, ScatterNd, Expand, Tile, Pad, DepthToSpace, SpaceToDepth, Trilu, ReverseSequence, Resize,
+                 ShapeOf, SizeOfTensor, Range, Fill, OneHot, NonZero, GlobalAveragePool, Relu, Add>;
 
 // The operator of this kName with its default attributes.
 std::optional<Operator> OperatorNamed(std::string_view name);

@@ -29,7 +29,8 @@ Status InferCall::CheckArity(std::size_t min, std::size_t max, std::size_t outpu
     if (!inputs[i].present()) return BadAttribute("its input " + std::to_string(i) + " is missing");
   }
   if (outputs < 1 || outputs > outputs_max) {
-    return BadAttribute("it has " + std::to_string(outputs) + " outputs; at most " + std::to_string(outputs_max) + " are allowed");
+    return BadAttribute("it has " + std::to_string(outputs) + " outputs; at most " + std::to_string(outputs_max) +
+                        " are allowed");
   }
   return OkStatus();
 }
@@ -37,11 +38,13 @@ Status InferCall::CheckArity(std::size_t min, std::size_t max, std::size_t outpu
 Result<std::vector<std::int64_t>> InferCall::Integers(std::size_t i) const {
   const Operand& operand = inputs[i];
   if (operand.type() != DataType::kInt64 && operand.type() != DataType::kInt32) {
-    return BadType("its input " + std::to_string(i) + " must be int64 or int32, not " + std::string(DataTypeName(operand.type())));
+    return BadType("its input " + std::to_string(i) + " must be int64 or int32, not " +
+                   std::string(DataTypeName(operand.type())));
   }
   if (operand.data == nullptr) {
-    return Unimplemented("SHAPE_DEPENDS_ON_DATA", "its input " + std::to_string(i) +
-                                                      " is computed from data, so that the shape of its output is not known before");
+    return Unimplemented(
+        "SHAPE_DEPENDS_ON_DATA",
+        "its input " + std::to_string(i) + " is computed from data, so that the shape of its output is not known before");
   }
   const std::int64_t count = operand.count();
   if (count > kIntegersMax) return BadShape("its input " + std::to_string(i) + " has more than 1,024 values");

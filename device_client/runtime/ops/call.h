@@ -16,8 +16,8 @@ using Shape = std::vector<std::int64_t>;
 
 std::string ToText(const Shape& shape);  // "[1, 3, 224, 224]"
 
-// An input: `tensor` is null if the node does not have it. `data` is null while shapes are inferred unless the values are known: a
-// constant, or something computed from shapes and constants.
+// An input: `tensor` is null if the node does not have it. `data` is null while shapes are inferred unless the values are
+// known: a constant, or something computed from shapes and constants.
 struct Operand {
   const Tensor* tensor = nullptr;
   const std::byte* data = nullptr;
@@ -32,7 +32,8 @@ struct Operand {
   }
 };
 
-// Where an output goes: `tensor` null if the node does not have it. Its type and shape are those inferred, its quantization the graph's.
+// Where an output goes: `tensor` null if the node does not have it. Its type and shape are those inferred, its quantization the
+// graph's.
 struct Destination {
   const Tensor* tensor = nullptr;
   std::byte* data = nullptr;
@@ -64,8 +65,8 @@ struct InferCall {
   // That there are `min` to `max` inputs, the first `min` of them present, and at most `outputs_max` outputs.
   // INVALID_ARGUMENT [GRAPH_NODE].
   Status CheckArity(std::size_t min, std::size_t max, std::size_t outputs_max = 1) const;
-  // The values of an int32 or int64 input, at most 1,024. INVALID_ARGUMENT [GRAPH_TYPE], UNIMPLEMENTED [SHAPE_DEPENDS_ON_DATA] if they
-  // are not known: the shape of the output would differ from inference to inference.
+  // The values of an int32 or int64 input, at most 1,024. INVALID_ARGUMENT [GRAPH_TYPE], UNIMPLEMENTED [SHAPE_DEPENDS_ON_DATA]
+  // if they are not known: the shape of the output would differ from inference to inference.
   Result<std::vector<std::int64_t>> Integers(std::size_t i) const;
 };
 
@@ -79,15 +80,16 @@ struct RunCall {
   const Destination& out(std::size_t i = 0) const { return outputs[i]; }
 };
 
-// INVALID_ARGUMENT [GRAPH_SHAPE], [GRAPH_TYPE] and [GRAPH_NODE] (attributes), with a text that says what was found and what is wanted. The
-// caller adds the node's name.
+// INVALID_ARGUMENT [GRAPH_SHAPE], [GRAPH_TYPE] and [GRAPH_NODE] (attributes), with a text that says what was found and what is
+// wanted. The caller adds the node's name.
 Error BadShape(std::string text);
 Error BadType(std::string text);
 Error BadAttribute(std::string text);
 
 // `axis` in [-rank, rank) as [0, rank). INVALID_ARGUMENT [GRAPH_NODE].
 Result<std::size_t> Axis(std::int64_t axis, std::size_t rank);
-// The elements of a shape. INVALID_ARGUMENT [GRAPH_SHAPE] if a dimension is negative or there are more than 2^31 - 1 (0 is allowed).
+// The elements of a shape. INVALID_ARGUMENT [GRAPH_SHAPE] if a dimension is negative or there are more than 2^31 - 1 (0 is
+// allowed).
 Result<std::int64_t> CheckedCount(const Shape& shape);
 // numpy's rule. INVALID_ARGUMENT [GRAPH_SHAPE].
 Result<Shape> Broadcast(const Shape& a, const Shape& b);

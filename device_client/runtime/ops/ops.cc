@@ -6,9 +6,13 @@ namespace edgefleet::runtime {
 namespace {
 
 template <typename Op>
-concept Inferred = requires(const Op& op, const InferCall& call) { Infer(op, call); };
+concept Inferred = requires(const Op& op, const InferCall& call) {
+  Infer(op, call);
+};
 template <typename Op>
-concept Runnable = requires(const Op& op, const RunCall& call) { Run(op, call); };
+concept Runnable = requires(const Op& op, const RunCall& call) {
+  Run(op, call);
+};
 
 Error Unknown(std::string_view name) {
   return Unimplemented("OPERATOR_UNKNOWN", "operator " + std::string(name) + " is not supported");
