@@ -1,0 +1,179 @@
+// The int8 tiles with AVX-512 VNNI. Everything here has internal linkage, so that no code of this file's instruction set can
+// replace code of another file's.
+#include "device_client/runtime/kernels/cpu.h"
+#include "device_client/runtime/kernels/tiles.h"
+
+#if defined(__AVX512VNNI__)
+
+#include <array>
+#include <utility>
+
+#include "device_client/runtime/kernels/vectors.h"
+
+namespace edgefleet::runtime::kernels {
+namespace {
+
+// The tile of M pixels by N vectors of channels, B blocks of them (more than one only for a single pixel): sums stay in
+// registers, each step multiplies four bytes of every pixel with N vectors of weights (vpdpbusd).
+template <int M, int N, int B>
+void Dense(const DenseBlock& block, const std::uint8_t* const* rows, std::uint8_t* target) {
+  constexpr int kColumns = N * B;
+  __m512i sums[M][kColumns];
+  for (int v = 0; v < kColumns; ++v) {
+    const __m512i start = Zmm::Load(block.finish.starts + v * kLanes);
+    for (int m = 0; m < M; ++m) sums[m][v] = start;
+  }
+  const std::int8_t* weights = block.weights;
+  const std::int64_t next_block = block.taps_y * block.taps_x * block.run * kBlock;
+  for (std::int64_t ty = 0; ty < block.taps_y; ++ty) {
+    for (std::int64_t tx = 0; tx < block.taps_x; ++tx) {
+      const std::int64_t offset = ty * block.step_y + tx * block.step_x;
+      const std::int64_t end = offset + block.run;
+      for (std::int64_t k = offset; k < end; k += 4, weights += N * 64) {
+        __m512i w[kColumns];
+        for (int v = 0; v < kColumns; ++v) w[v] = Zmm::Load(weights + v / N * next_block + v % N * 64);
+        for (int m = 0; m < M; ++m) {
+          const __m512i x = Zmm::Broadcast4(rows[m] + k);
+          for (int v = 0; v < kColumns; ++v) sums[m][v] = Zmm::Dot(sums[m][v], x, w[v]);
+        }
+      }
+    }
+  }
+  const Scaler scaler(block.finish);
+  for (int m = 0; m < M; ++m) {
+    std::uint8_t* out = target + m * block.target_step;
+    if constexpr (N == 4) {
+      for (int b = 0; b < B; ++b) {
+        const __m512i bytes = scaler.Four<Zmm>(&sums[m][b * N], block.finish.multipliers + b * kBlock);
+        StoreFirst(out + b * kBlock, bytes, B > 1 ? kBlock : block.outputs);
+      }
+    } else if constexpr (N >= 2) {
+      StoreFirst(out, scaler.Two(sums[m][0], sums[m][1], block.finish.multipliers), block.outputs);
+      if constexpr (N == 3) StoreFirst(out + 32, scaler.One(sums[m][2], block.finish.multipliers + 32), block.outputs - 32);
+    } else {
+      StoreFirst(out, scaler.One(sums[m][0], block.finish.multipliers), block.outputs);
+    }
+  }
+}
+
+// Four rows of bytes, interleaved so that each 32-bit element holds one channel of all four: four vectors of channels.
+template <typename V>
+struct Quads {
+  typename V::Int v[4];
+  static Quads Interleave(typename V::Int a, typename V::Int b, typename V::Int c, typename V::Int d) {
+    const auto ab_low = V::UnpackLow8(a, b);
+    const auto ab_high = V::UnpackHigh8(a, b);
+    const auto cd_low = V::UnpackLow8(c, d);
+    const auto cd_high = V::UnpackHigh8(c, d);
+    return {{V::UnpackLow16(ab_low, cd_low), V::UnpackHigh16(ab_low, cd_low), V::UnpackLow16(ab_high, cd_high),
+             V::UnpackHigh16(ab_high, cd_high)}};
+  }
+};
+
+template <typename V>
+void AddQuads(const Quads<V>& x, const std::int8_t* weights, typename V::Int* sums) {
+  for (int v = 0; v < 4; ++v) sums[v] = V::Dot(sums[v], x.v[v], V::Load(weights + v * V::kBytes));
+}
+
+template <typename V>
+void LoadStarts(const Finish& finish, typename V::Int* sums) {
+  for (int v = 0; v < 4; ++v) sums[v] = V::Load(finish.starts + v * (V::kBytes / 4));
+}
+
+// Each interleaved column of four input rows serves two rows and three columns of outputs.
+template <typename V>
+void DepthwisePair(const DepthwiseBlock& block, const DepthwiseRows& rows, std::uint8_t* first, std::uint8_t* second) {
+  const Convolution& s = *block.shape;
+  const auto padding = V::Set8(block.source_zero);
+  const auto column = [&](std::int64_t x) {
+    if (x < 0 || x >= s.width) return Quads<V>{{padding, padding, padding, padding}};
+    const std::int64_t at = x * s.channels;
+    return Quads<V>::Interleave(V::Load(rows.rows[0] + at), V::Load(rows.rows[1] + at), V::Load(rows.rows[2] + at),
+                                V::Load(rows.rows[3] + at));
+  };
+  const Scaler scaler(block.finish);
+  constexpr int kSet = 4 * V::kBytes;
+  Quads<V> left = column(-s.pad_left);
+  Quads<V> middle = column(1 - s.pad_left);
+  for (std::int64_t x = 0; x < s.out_width; ++x) {
+    const Quads<V> right = column(x + 2 - s.pad_left);
+    for (int row = 0; row < 2; ++row) {
+      std::uint8_t* target = row == 0 ? first : second;
+      if (target == nullptr) break;
+      typename V::Int sums[4];
+      LoadStarts<V>(block.finish, sums);
+      AddQuads<V>(left, block.weights + row * kSet, sums);
+      AddQuads<V>(middle, block.weights + (2 + row) * kSet, sums);
+      AddQuads<V>(right, block.weights + (4 + row) * kSet, sums);
+      StoreFirst(target + x * s.channels, scaler.Four<V>(sums, block.finish.multipliers), block.outputs);
+    }
+    left = middle;
+    middle = right;
+  }
+}
+
+template <typename V>
+void DepthwiseRow(const DepthwiseBlock& block, const std::uint8_t* const* rows, std::uint8_t* target) {
+  const Convolution& s = *block.shape;
+  const auto padding = V::Set8(block.source_zero);
+  const Scaler scaler(block.finish);
+  for (std::int64_t out = 0; out < s.out_width; ++out) {
+    typename V::Int sums[4];
+    LoadStarts<V>(block.finish, sums);
+    const std::int8_t* weights = block.weights;
+    for (std::int64_t tap = 0; tap < s.kernel_width; ++tap) {
+      const std::int64_t x = out * s.stride_x - s.pad_left + tap * s.dilation_x;
+      const bool inside = x >= 0 && x < s.width;
+      const auto load = [&](std::int64_t y) {
+        return inside && y < s.kernel_height && rows[y] != nullptr ? V::Load(rows[y] + x * s.channels) : padding;
+      };
+      for (std::int64_t y = 0; y < s.kernel_height; y += 4, weights += 4 * V::kBytes) {
+        AddQuads<V>(Quads<V>::Interleave(load(y), load(y + 1), load(y + 2), load(y + 3)), weights, sums);
+      }
+    }
+    StoreFirst(target + out * s.channels, scaler.Four<V>(sums, block.finish.multipliers), block.outputs);
+  }
+}
+
+template <int N, int... M>
+void FillDense(Int8Tiles& tiles, std::integer_sequence<int, M...>) {
+  ((tiles.dense[N - 1][M] = Dense<M + 1, N, 1>), ...);
+}
+
+template <int... B>
+void FillRows(Int8Tiles& tiles, std::integer_sequence<int, B...>) {
+  ((tiles.dense_row[B] = Dense<1, 4, B + 1>), ...);
+}
+
+Int8Tiles MakeTiles() {
+  Int8Tiles tiles{};
+  FillDense<1>(tiles, std::make_integer_sequence<int, TileRows(1)>());
+  FillDense<2>(tiles, std::make_integer_sequence<int, TileRows(2)>());
+  FillDense<3>(tiles, std::make_integer_sequence<int, TileRows(3)>());
+  FillDense<4>(tiles, std::make_integer_sequence<int, TileRows(4)>());
+  FillRows(tiles, std::make_integer_sequence<int, kRowBlocks>());
+  tiles.depthwise_pair[0] = DepthwisePair<Zmm>;
+  tiles.depthwise_pair[1] = DepthwisePair<Ymm>;
+  tiles.depthwise_pair[2] = DepthwisePair<Xmm>;
+  tiles.depthwise_row[0] = DepthwiseRow<Zmm>;
+  tiles.depthwise_row[1] = DepthwiseRow<Ymm>;
+  tiles.depthwise_row[2] = DepthwiseRow<Xmm>;
+  return tiles;
+}
+
+}  // namespace
+
+const Int8Tiles* VnniTiles() {
+  static const Int8Tiles tiles = MakeTiles();
+  return &tiles;
+}
+
+}  // namespace edgefleet::runtime::kernels
+
+#else
+
+namespace edgefleet::runtime::kernels {
+const Int8Tiles* VnniTiles() { return nullptr; }
+}  // namespace edgefleet::runtime::kernels
+
+#endif
