@@ -3,7 +3,8 @@
 
 namespace edgefleet::load_tests {
 
-// Multiply-accumulates of one second of vpdpbusd on registers alone; 0 without AVX-512 VNNI. The caller checks the processor.
-double VnniMacsPerSecond();
+// Runs 20 * `loops` vpdpbusd on registers alone and returns their multiply-accumulates; 0 without AVX-512 VNNI. The caller
+// checks the processor.
+double VnniBurst(int loops);
 
 }  // namespace edgefleet::load_tests

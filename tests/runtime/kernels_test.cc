@@ -58,7 +58,8 @@ Expected Define(const Convolution& s, const ConvolutionValues& v, std::int64_t b
               if (y < 0 || y >= s.height || x < 0 || x >= s.width) continue;
               for (std::int64_t c = 0; c < inputs; ++c) {
                 const std::int64_t q = source[Size(((n * s.height + y) * s.width + x) * s.channels + first + c)] - 128;
-                sum += (q - v.input_zero_point) * v.weights[Size(((o * inputs + c) * s.kernel_height + i) * s.kernel_width + j)];
+                sum +=
+                    (q - v.input_zero_point) * v.weights[Size(((o * inputs + c) * s.kernel_height + i) * s.kernel_width + j)];
               }
             }
           }
@@ -108,8 +109,8 @@ std::int64_t CheckConvolution(const Convolution& s, std::int64_t batch, Random& 
     const double fraction = std::abs(std::abs(expected.exact[i] - std::trunc(expected.exact[i])) - 0.5);
     const bool tie = fraction <= std::abs(expected.exact[i]) * 0x1p-22;
     if (std::abs(difference) > 1 || !tie) {
-      ADD_FAILURE() << "element " << i << ": " << target[64 + i] - 128 << " instead of " << expected.q[i] << " (" << expected.exact[i]
-                    << ")";
+      ADD_FAILURE() << "element " << i << ": " << target[64 + i] - 128 << " instead of " << expected.q[i] << " ("
+                    << expected.exact[i] << ")";
       return -1;
     }
     ++steps;
@@ -127,8 +128,9 @@ std::int64_t Outputs(std::int64_t size, std::int64_t kernel, std::int64_t stride
 
 std::string Name(const Convolution& s) {
   std::string name;
-  for (const std::int64_t value : {s.channels, s.outputs, s.height, s.width, s.out_height, s.out_width, s.kernel_height, s.kernel_width,
-                                   s.stride_y, s.stride_x, s.dilation_y, s.dilation_x, s.pad_top, s.pad_left, s.groups}) {
+  for (const std::int64_t value :
+       {s.channels, s.outputs, s.height, s.width, s.out_height, s.out_width, s.kernel_height, s.kernel_width, s.stride_y,
+        s.stride_x, s.dilation_y, s.dilation_x, s.pad_top, s.pad_left, s.groups}) {
     name += std::to_string(value) + " ";
   }
   return name;

@@ -49,11 +49,11 @@ class Windows {
         width_(IsPointwise(s) ? pixels : s.out_width),
         step_x_(s.stride_x * s.channels),
         step_y_(s.stride_y * frame_width * s.channels) {}
-  void Fill(std::int64_t pixel, std::int64_t count, const std::uint8_t** rows) const {
+  void Fill(std::int64_t pixel, std::int64_t count, std::int64_t offset, const std::uint8_t** rows) const {
     std::int64_t y = pixel / width_;
     std::int64_t x = pixel % width_;
     for (std::int64_t m = 0; m < count; ++m) {
-      rows[m] = source_ + y * step_y_ + x * step_x_;
+      rows[m] = source_ + offset + y * step_y_ + x * step_x_;
       if (++x == width_) {
         x = 0;
         ++y;
@@ -68,6 +68,10 @@ class Windows {
   std::int64_t step_y_;
 };
 
+constexpr std::int64_t kPartBytes = 32 * 1024;  // of weights that stay in the first cache
+constexpr std::int64_t kPanelPixels = 96;
+constexpr std::int64_t kPanelPixelsMin = 24;
+
 // All pixels and output channels of one group of one image.
 class Product {
  public:
@@ -77,8 +81,8 @@ class Product {
 
   void Run() const {
     if (pixels_ == 1) return RunRow();
-    // Weights that stay in the first cache are walked once a tile of pixels, so that a target's line is written once; others are
-    // walked once in all.
+    // Weights that stay in the first cache are walked once a tile of pixels, so that a target's line is written once; others
+    // are walked once in all.
     constexpr std::int64_t kNearBytes = 24 * 1024;
     const std::int64_t blocks = (outputs_ + kBlock - 1) / kBlock;
     if (outputs_ * WeightBytes() <= kNearBytes) {
@@ -90,8 +94,13 @@ class Product {
     }
     for (std::int64_t b = 0; b < blocks; ++b) {
       const DenseBlock block = BlockAt(b);
-      const std::int64_t rows = TileRows(VectorsOf(block.outputs));
-      for (std::int64_t pixel = 0; pixel < pixels_; pixel += rows) RunTile(block, b, pixel, std::min(rows, pixels_ - pixel));
+      if (kBlock * WeightBytes() > kPartBytes && first_.taps_x == 1 && pixels_ >= kPanelPixelsMin) {
+        for (std::int64_t pixel = 0; pixel < pixels_; pixel += kPanelPixels) {
+          RunPanel(block, b, pixel, std::min(pixels_, pixel + kPanelPixels));
+        }
+      } else {
+        RunTiles(block, b, 0, pixels_, 0, 0);
+      }
     }
   }
 
@@ -105,14 +114,44 @@ class Product {
     block.finish.multipliers += b * kBlock;
     return block;
   }
-  void RunTile(const DenseBlock& block, std::int64_t b, std::int64_t pixel, std::int64_t count) const {
+  // The weights of a block exceed the first cache: part by part, all pixels of a panel go on from the sums of the part before.
+  void RunPanel(const DenseBlock& block, std::int64_t b, std::int64_t begin, std::int64_t end) const {
+    alignas(kAlignment) std::int32_t sums[kPanelPixels * kBlock];
+    const std::int64_t vectors = VectorsOf(block.outputs);
+    const std::int64_t pieces = (block.run * kBlock + kPartBytes - 1) / kPartBytes;
+    const std::int64_t piece = RoundUp((block.run + pieces - 1) / pieces, 4);
+    DenseBlock part = block;
+    part.taps_y = 1;
+    for (std::int64_t tap = 0; tap < block.taps_y; ++tap) {
+      for (std::int64_t k = 0; k < block.run; k += piece) {
+        const bool last = tap + 1 == block.taps_y && k + piece >= block.run;
+        part.run = std::min(piece, block.run - k);
+        part.sums_out = last ? nullptr : sums;
+        RunTiles(part, b, begin, end, tap * block.step_y + k, begin);
+        part.sums_in = sums;
+        part.weights += part.run * vectors * kLanes;
+      }
+    }
+  }
+  // Windows begin `offset` bytes further; sums are those of the pixels from `panel` on.
+  void RunTiles(DenseBlock block, std::int64_t b, std::int64_t begin, std::int64_t end, std::int64_t offset,
+                std::int64_t panel) const {
+    const std::int64_t rows = TileRows(VectorsOf(block.outputs));
+    const DenseBlock whole = block;
+    for (std::int64_t pixel = begin; pixel < end; pixel += rows) {
+      if (whole.sums_in != nullptr) block.sums_in = whole.sums_in + (pixel - panel) * kBlock;
+      if (whole.sums_out != nullptr) block.sums_out = whole.sums_out + (pixel - panel) * kBlock;
+      RunTile(block, b, pixel, std::min(rows, end - pixel), offset);
+    }
+  }
+  void RunTile(const DenseBlock& block, std::int64_t b, std::int64_t pixel, std::int64_t count, std::int64_t offset = 0) const {
     const std::uint8_t* rows[kTileRowsMax];
-    windows_.Fill(pixel, count, rows);
+    windows_.Fill(pixel, count, offset, rows);
     tiles_.dense[VectorsOf(block.outputs) - 1][count - 1](block, rows, target_ + pixel * first_.target_step + b * kBlock);
   }
   void RunRow() const {
     const std::uint8_t* row = nullptr;
-    windows_.Fill(0, 1, &row);
+    windows_.Fill(0, 1, 0, &row);
     const std::int64_t full = outputs_ / kBlock;
     for (std::int64_t b = 0; b < full; b += kRowBlocks) {
       tiles_.dense_row[std::min(kRowBlocks, full - b) - 1](BlockAt(b), &row, target_ + b * kBlock);
@@ -167,10 +206,11 @@ void RunDense(const Convolution& shape, const std::byte* packed, std::int64_t ba
                      header.high},
           .outputs = 0,
           .target_step = shape.outputs,
+          .sums_in = nullptr,
+          .sums_out = nullptr,
       };
       const Windows windows(shape, frame.width, pixels, image + g * (shape.channels / shape.groups));
-      Product(*VnniTiles(), windows, pixels, group_outputs, first,
-              target + n * pixels * shape.outputs + g * group_outputs)
+      Product(*VnniTiles(), windows, pixels, group_outputs, first, target + n * pixels * shape.outputs + g * group_outputs)
           .Run();
     }
   }

@@ -66,13 +66,13 @@ void RunDepthwise(const Convolution& shape, const std::byte* packed, std::int64_
                       reinterpret_cast<const std::uint8_t*>(scratch)};
     for (std::int64_t channel = 0; channel < shape.channels; channel += kBlock) {
       const std::int64_t left = std::min(kBlock, shape.channels - channel);
-      const DepthwiseBlock block{&shape,
-                                 reinterpret_cast<const std::int8_t*>(packed + header.weights) + sets * channel * 4,
-                                 {reinterpret_cast<const std::int32_t*>(packed + header.starts) + channel,
-                                  reinterpret_cast<const float*>(packed + header.multipliers) + channel, header.target_zero,
-                                  header.low, header.high},
-                                 left,
-                                 header.source_zero};
+      const DepthwiseBlock block{
+          &shape,
+          reinterpret_cast<const std::int8_t*>(packed + header.weights) + sets * channel * 4,
+          {reinterpret_cast<const std::int32_t*>(packed + header.starts) + channel,
+           reinterpret_cast<const float*>(packed + header.multipliers) + channel, header.target_zero, header.low, header.high},
+          left,
+          header.source_zero};
       const int width = WidthIndex(DepthwiseWidth(left));
       pairs ? image.RunPairs(block, channel, width)
             : image.RunRows(block, channel, width, reinterpret_cast<const std::uint8_t**>(scratch));

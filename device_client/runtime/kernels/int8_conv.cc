@@ -152,7 +152,8 @@ Status PackConvolution(const Convolution& shape, const ConvolutionValues& values
   const Channels channels(shape, values);
   for (std::int64_t o = 0; o < shape.outputs; ++o) {
     if (!channels.fits(o)) {
-      return {StatusCode::kUnimplemented, "INT8_RANGE", "sums of this int8 operator could leave int32; use the reference delegate"};
+      return {StatusCode::kUnimplemented, "INT8_RANGE",
+              "sums of this int8 operator could leave int32; use the reference delegate"};
     }
   }
   PackedHeader header = HeaderOf(shape);

@@ -47,8 +47,8 @@ struct Convolution {
   std::int64_t groups = 1;
 };
 
-// The integers of a convolution. `weights` are [outputs, channels / groups, kernel_height, kernel_width]; `bias` is empty or one
-// an output; `multipliers` (scale_x * scale_w / scale_y) are one, or one an output. Zero points and bounds are of int8.
+// The integers of a convolution. `weights` are [outputs, channels / groups, kernel_height, kernel_width]; `bias` is empty or
+// one an output; `multipliers` (scale_x * scale_w / scale_y) are one, or one an output. Zero points and bounds are of int8.
 struct ConvolutionValues {
   std::span<const std::int8_t> weights;
   std::span<const std::int32_t> bias;

@@ -73,12 +73,12 @@ static_assert(sizeof(PackedHeader) <= 64);
 inline bool IsDepthwise(const Convolution& s) { return s.groups == s.channels && s.outputs == s.channels && s.groups > 1; }
 // Two rows of outputs share the interleaved rows of inputs.
 inline bool IsDepthwisePairs(const Convolution& s) {
-  return IsDepthwise(s) && s.kernel_height == 3 && s.kernel_width == 3 && s.stride_y == 1 && s.stride_x == 1 && s.dilation_y == 1 &&
-         s.dilation_x == 1;
+  return IsDepthwise(s) && s.kernel_height == 3 && s.kernel_width == 3 && s.stride_y == 1 && s.stride_x == 1 &&
+         s.dilation_y == 1 && s.dilation_x == 1;
 }
 inline bool IsPointwise(const Convolution& s) {
-  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_y == 1 && s.stride_x == 1 && s.pad_top == 0 && s.pad_left == 0 &&
-         s.out_height == s.height && s.out_width == s.width;
+  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_y == 1 && s.stride_x == 1 && s.pad_top == 0 &&
+         s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width;
 }
 
 }  // namespace edgefleet::runtime::kernels

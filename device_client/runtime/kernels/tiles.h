@@ -28,6 +28,9 @@ struct DenseBlock {
   Finish finish;
   std::int64_t outputs;      // channels of the block that exist
   std::int64_t target_step;  // bytes from one pixel of the target to the next
+  // Sums of an earlier part of the taps to go on from, and of this part to be stored instead of bytes: kBlock a pixel, or null.
+  const std::int32_t* sums_in;
+  std::int32_t* sums_out;
 };
 
 // `rows[m]` is where the window of pixel m begins.

@@ -19,9 +19,9 @@ template <int M, int N, int B>
 void Dense(const DenseBlock& block, const std::uint8_t* const* rows, std::uint8_t* target) {
   constexpr int kColumns = N * B;
   __m512i sums[M][kColumns];
-  for (int v = 0; v < kColumns; ++v) {
-    const __m512i start = Zmm::Load(block.finish.starts + v * kLanes);
-    for (int m = 0; m < M; ++m) sums[m][v] = start;
+  for (int m = 0; m < M; ++m) {
+    const std::int32_t* from = block.sums_in != nullptr ? block.sums_in + m * kBlock : block.finish.starts;
+    for (int v = 0; v < kColumns; ++v) sums[m][v] = Zmm::Load(from + v * kLanes);
   }
   const std::int8_t* weights = block.weights;
   const std::int64_t next_block = block.taps_y * block.taps_x * block.run * kBlock;
@@ -38,6 +38,12 @@ void Dense(const DenseBlock& block, const std::uint8_t* const* rows, std::uint8_
         }
       }
     }
+  }
+  if (block.sums_out != nullptr) {
+    for (int m = 0; m < M; ++m) {
+      for (int v = 0; v < kColumns; ++v) _mm512_storeu_si512(block.sums_out + m * kBlock + v * kLanes, sums[m][v]);
+    }
+    return;
   }
   const Scaler scaler(block.finish);
   for (int m = 0; m < M; ++m) {

@@ -90,8 +90,8 @@ EF_INLINE void StoreFirst(std::uint8_t* to, __m128i bytes, std::int64_t count) {
   _mm_mask_storeu_epi8(to, static_cast<__mmask16>(FirstBytes(count)), bytes);
 }
 
-// Sums to bytes: times the channel's multiplier, rounded half to even (the processor's default mode), saturated to 16 bits, plus
-// the zero point, saturated to 8 bits and clamped. Packs saturate within 128-bit lanes; ChannelOf() undoes their order.
+// Sums to bytes: times the channel's multiplier, rounded half to even (the processor's default mode), saturated to 16 bits,
+// plus the zero point, saturated to 8 bits and clamped. Packs saturate within 128-bit lanes; ChannelOf() undoes their order.
 class Scaler {
  public:
   [[gnu::always_inline]] inline explicit Scaler(const Finish& finish) : finish_(finish) {}
