@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "base/file_handle.h"
@@ -172,6 +173,38 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+namespace {
+
+int MadviseOf(PageAdvice advice) {
+  switch (advice) {
+    case PageAdvice::kWillNeed:
+      return MADV_WILLNEED;
+    case PageAdvice::kPopulate:
+      return MADV_POPULATE_READ;
+    case PageAdvice::kRelease:
+      break;
+  }
+  return MADV_DONTNEED;
+}
+
+}  // namespace
+
+Status MappedFile::Advise(ByteView range, PageAdvice advice) const {
+  if (range.empty()) return OkStatus();
+  if (std::less<>()(range.data(), bytes_.data()) || std::less<>()(bytes_.data() + bytes_.size(), range.data() + range.size())) {
+    return MakeError(StatusCode::kOutOfRange, "NOT_MAPPED", "the bytes are not of this mapping");
+  }
+  static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<std::size_t>(range.data() - bytes_.data()) / page * page;  // mappings start at a page
+  const std::size_t size = static_cast<std::size_t>(range.data() - bytes_.data()) + range.size() - offset;
+  auto* start = const_cast<std::byte*>(bytes_.data()) + offset;
+  if (::madvise(start, size, MadviseOf(advice)) == 0) return OkStatus();
+  if (advice != PageAdvice::kPopulate || errno != EINVAL) return FileError("advise", "a mapped file", errno);
+  // Linux before 5.14: touching a page maps it.
+  for (std::size_t at = 0; at < size; at += page) static_cast<void>(*static_cast<const volatile std::byte*>(start + at));
+  return OkStatus();
 }
 
 }  // namespace edgefleet

@@ -28,6 +28,13 @@ Status RenameDurably(const std::filesystem::path& from, const std::filesystem::p
 // fsync of a file, or of a folder.
 Status SyncPath(const std::filesystem::path& path);
 
+// What to do with pages of a mapping. Contents never change by it, only when and where they are in memory.
+enum class PageAdvice {
+  kWillNeed,  // read them from the disk in the background
+  kPopulate,  // read and map them before the call returns
+  kRelease,   // take them out of this process; they come back from the page cache, or the disk, when they are touched
+};
+
 // A read-only mapping; the bytes stay valid, and the file's blocks allocated, for as long as the object lives.
 class MappedFile {
  public:
@@ -36,6 +43,9 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   ByteView bytes() const { return bytes_; }
+  // For every page that `range`, a part of bytes(), touches. Safe while others read them. OUT_OF_RANGE [NOT_MAPPED] for bytes
+  // elsewhere, INTERNAL [FILE_IO] when pages cannot be read.
+  Status Advise(ByteView range, PageAdvice advice) const;
 
  private:
   explicit MappedFile(ByteView bytes) : bytes_(bytes) {}

@@ -55,5 +55,19 @@ TEST_F(Files, MappingOutlivesItsName) {
   EXPECT_EQ(MappedFile::Open(dir_ / "none").error().reason(), "FILE_MISSING");
 }
 
+TEST_F(Files, AdviceChangesNoBytes) {
+  const Bytes content(10'000, std::byte{7});
+  ASSERT_TRUE(WriteFileAtomic(dir_ / "map", content).ok());
+  const auto map = MappedFile::Open(dir_ / "map").value();
+  for (const PageAdvice advice : {PageAdvice::kWillNeed, PageAdvice::kPopulate, PageAdvice::kRelease}) {
+    EXPECT_TRUE(map->Advise(map->bytes(), advice).ok());
+    EXPECT_TRUE(map->Advise(map->bytes().subspan(4095, 2), advice).ok());
+    EXPECT_TRUE(map->Advise({}, advice).ok());
+    EXPECT_EQ(ToBytes(map->bytes()), content);
+    EXPECT_EQ(map->Advise(content, advice).reason(), "NOT_MAPPED");
+    EXPECT_EQ(map->Advise({map->bytes().data() + 1, content.size()}, advice).reason(), "NOT_MAPPED");
+  }
+}
+
 }  // namespace
 }  // namespace edgefleet

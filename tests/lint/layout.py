@@ -57,6 +57,7 @@ VENDORS = {
     r"onnx/": ["registry/compiler"],
     r"zip\.h": ["base/arrays/npz"],
     r"zstd\.h": ["cdn_origin/delta"],
+    r"xxhash\.h": ["device_client/runtime/cache"],
     r"curl/": ["device_client/update", "services/cli"],
     r"dnnl|oneapi/": ["device_client/runtime", "device_client/training"],
     r"flatbuffers/|.*_generated\.h": ["device_client/runtime/format"],
