@@ -5,8 +5,8 @@
 
 namespace edgefleet::runtime {
 
-Result<std::shared_ptr<LoadedModel>> LoadedModel::Create(ModelSource source, std::shared_ptr<const MappedFile> file, Graph graph,
-                                                         const ModelSettings& settings,
+Result<std::shared_ptr<LoadedModel>> LoadedModel::Create(ModelSource source, std::shared_ptr<const MappedFile> file,
+                                                         Graph graph, const ModelSettings& settings,
                                                          std::shared_ptr<MemoryAccount> account) {
   if (settings.sessions_max < 1 || settings.sessions_max > kSessionsMax) {
     return InvalidArgument("BAD_SESSIONS", "sessions_max is 1 to " + std::to_string(kSessionsMax));
@@ -73,8 +73,7 @@ Status LoadedModel::MakeFirstSession() {
 }
 
 Result<std::unique_ptr<Session>> LoadedModel::MakeSession(std::size_t bytes_max) const {
-  return Session::Create(graph_,
-                         {.delegate = settings_.delegate, .threads = settings_.threads, .memory_bytes_max = bytes_max});
+  return Session::Create(graph_, {.delegate = settings_.delegate, .threads = settings_.threads, .memory_bytes_max = bytes_max});
 }
 
 Result<SessionLease> LoadedModel::Borrow() {

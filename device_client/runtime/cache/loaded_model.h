@@ -35,9 +35,9 @@ struct ModelSource {
 struct ModelSettings {
   LoadMode mode = LoadMode::kMapped;
   std::string delegate = "onednn";
-  int threads = 1;                                        // of each session
+  int threads = 1;                                         // of each session
   std::size_t session_bytes_max = std::size_t{512} << 20;  // activations and the delegate's memory of one session
-  int sessions_max = 16;                                  // at once, idle ones included; 1 to kSessionsMax
+  int sessions_max = 16;                                   // at once, idle ones included; 1 to kSessionsMax
 };
 
 inline constexpr int kSessionsMax = 64;
@@ -101,7 +101,8 @@ class LoadedModel : public std::enable_shared_from_this<LoadedModel> {
   Result<std::uint32_t> TakeSession();
   void PutBack(std::uint32_t index, bool usable);
   void Destroy(std::uint32_t index);
-  // Around everything that reads weights: in lazy mode they count, and may be mapped, between the first Enter and the last Leave.
+  // Around everything that reads weights: in lazy mode they count, and may be mapped, between the first Enter and the last
+  // Leave.
   Status Enter();
   void Leave();
   void ReleasePages() const;

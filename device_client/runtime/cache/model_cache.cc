@@ -163,7 +163,8 @@ void ModelCache::State::Clear() {
 ModelCacheStats ModelCache::State::stats() const {
   std::lock_guard lock(mutex_);
   ModelCacheStats stats = stats_;
-  stats.models = static_cast<std::size_t>(std::ranges::count_if(entries_, [](const auto& e) { return e.second.model != nullptr; }));
+  stats.models =
+      static_cast<std::size_t>(std::ranges::count_if(entries_, [](const auto& e) { return e.second.model != nullptr; }));
   return stats;
 }
 

@@ -35,9 +35,9 @@ struct ModelCacheStats {
 };
 
 // Models by digest. A model that nobody holds stays until its memory is needed; the least recently acquired goes first. Models
-// that somebody holds, and pinned ones, are never given up to make room: `bytes_max` is kept strictly, and whoever comes too late
-// gets RESOURCE_EXHAUSTED [CACHE_BUDGET]. Only the first session of a model is made before its size can be counted; it is bounded
-// by what is free when its making begins.
+// that somebody holds, and pinned ones, are never given up to make room: `bytes_max` is kept strictly, and whoever comes too
+// late gets RESOURCE_EXHAUSTED [CACHE_BUDGET]. Only the first session of a model is made before its size can be counted; it is
+// bounded by what is free when its making begins.
 //
 // Thread-safe. Models may outlive their cache.
 class ModelCache {
@@ -53,8 +53,8 @@ class ModelCache {
   // DEADLINE_EXCEEDED [MODEL_LOAD_WAIT], errors of MappedFile::Open, LoadEfm and Session::Create.
   Result<std::shared_ptr<LoadedModel>> Acquire(const ModelSource& source);
 
-  // Keeps the model until as many Unpin(). NOT_FOUND [MODEL_NOT_LOADED]; RESOURCE_EXHAUSTED [PIN_LIMIT] when pinned models (without
-  // their sessions) would take more than `pinned_bytes_max`.
+  // Keeps the model until as many Unpin(). NOT_FOUND [MODEL_NOT_LOADED]; RESOURCE_EXHAUSTED [PIN_LIMIT] when pinned models
+  // (without their sessions) would take more than `pinned_bytes_max`.
   Status Pin(const crypto::Sha256Digest& sha256);
   void Unpin(const crypto::Sha256Digest& sha256);
 

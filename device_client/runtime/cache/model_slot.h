@@ -34,8 +34,8 @@ enum class Former {
   kDropped,   // goes after its last inference and the grace period
 };
 
-// A version and one of its sessions, on loan for inferences of one thread. What it computes belongs to this version, whatever is
-// swapped in meanwhile.
+// A version and one of its sessions, on loan for inferences of one thread. What it computes belongs to this version, whatever
+// is swapped in meanwhile.
 class VersionLease {
  public:
   VersionLease(std::shared_ptr<const ModelVersion> version, SessionLease session)
@@ -50,8 +50,8 @@ class VersionLease {
 };
 
 // Read-copy-update of one model: readers take the current version without waiting (SwapCell); the writer loads the next one
-// beside it, makes as many sessions as are in use, and replaces the reference. The old version is freed by whoever needs it last.
-// No thread is started: what has outlived its grace period goes at the next Swap, RollBack or Collect.
+// beside it, makes as many sessions as are in use, and replaces the reference. The old version is freed by whoever needs it
+// last. No thread is started: what has outlived its grace period goes at the next Swap, RollBack or Collect.
 //
 // Thread-safe. The cache and the clock outlive it.
 class ModelSlot {

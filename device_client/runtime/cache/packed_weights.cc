@@ -37,8 +37,8 @@ std::uint64_t PackedOffset(std::uint64_t key_size) {
 
 Bytes Serialize(const PackedKey& key) {
   Bytes bytes;
-  for (const ByteView field : {ByteView(key.model), AsBytes(key.delegate), AsBytes(key.delegate_version), AsBytes(key.cpu),
-                               AsBytes(key.part)}) {
+  for (const ByteView field :
+       {ByteView(key.model), AsBytes(key.delegate), AsBytes(key.delegate_version), AsBytes(key.cpu), AsBytes(key.part)}) {
     const auto size = static_cast<std::uint32_t>(field.size());
     const auto* raw = reinterpret_cast<const std::byte*>(&size);
     bytes.insert(bytes.end(), raw, raw + sizeof size);

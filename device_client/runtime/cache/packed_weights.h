@@ -43,9 +43,9 @@ class PackedWeights {
 //   64   the key: its fields, each preceded by its u32 size
 //   ...  zero padding to a multiple of 64, then the packed bytes
 //
-// The name is the SHA-256 of the key. Entries appear by rename, so they are whole or absent unless the disk fails: what does not
-// match its header, checksum or key is removed and not found. The checksum (against faults, not against attackers: whoever writes
-// here may as well write the models) is verified when an entry is first used after Open; later it is only mapped.
+// The name is the SHA-256 of the key. Entries appear by rename, so they are whole or absent unless the disk fails: what does
+// not match its header, checksum or key is removed and not found. The checksum (against faults, not against attackers: whoever
+// writes here may as well write the models) is verified when an entry is first used after Open; later it is only mapped.
 //
 // Thread-safe. One process at a time has a folder open.
 class PackedWeightsCache {

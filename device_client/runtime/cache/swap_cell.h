@@ -11,13 +11,13 @@
 namespace edgefleet::runtime {
 
 // Readers never wait for a writer or for one another: a reader takes a reference with three atomic steps, and tries again only
-// when a replacement came in between. The writer waits for the few instructions that readers need to copy the pointer. Two sides
-// with a count of readers each, as in the left-right technique (Ramalhete and Correia 2015), but without its second count,
-// since readers here can turn back.
+// when a replacement came in between. The writer waits for the few instructions that readers need to copy the pointer. Two
+// sides with a count of readers each, as in the left-right technique (Ramalhete and Correia 2015), but without its second
+// count, since readers here can turn back.
 //
-// Not std::atomic<std::shared_ptr>: libstdc++ 12's is a spin lock on one bit of the control block's address, so a reader that is
-// preempted while it holds the bit stops all others; and its load() unlocks with relaxed order, which is a data race with the
-// next store.
+// Not std::atomic<std::shared_ptr>: libstdc++ 12's is a spin lock on one bit of the control block's address, so a reader that
+// is preempted while it holds the bit stops all others; and its load() unlocks with relaxed order, which is a data race with
+// the next store.
 //
 // Thread-safe.
 template <typename T>

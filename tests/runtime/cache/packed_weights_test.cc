@@ -94,9 +94,9 @@ TEST(PackedWeights, DamagedEntriesAreDiscardedAndRebuilt) {
   };
   const auto foreign = [](const fs::path& file) { std::ofstream(file, std::ios::trunc) << "something else altogether"; };
   const std::vector<std::pair<std::string, std::function<void(const fs::path&)>>> faults = {
-      {"magic", flip(0)},       {"version", flip(4)},      {"key size", flip(8)}, {"packed size", flip(16)}, {"checksum", flip(24)},
-      {"reserved", flip(60)},   {"key", flip(70)},         {"packed", flip(900)}, {"cut", resize(-1)},       {"longer", resize(1)},
-      {"cut far", resize(-900)}, {"empty", resize(0)},     {"foreign", foreign}};
+      {"magic", flip(0)},        {"version", flip(4)}, {"key size", flip(8)}, {"packed size", flip(16)}, {"checksum", flip(24)},
+      {"reserved", flip(60)},    {"key", flip(70)},    {"packed", flip(900)}, {"cut", resize(-1)},       {"longer", resize(1)},
+      {"cut far", resize(-900)}, {"empty", resize(0)}, {"foreign", foreign}};
   for (const auto& [what, fault] : faults) {
     const test::TempDir dir;
     ASSERT_TRUE(Open(dir.path())->Store(Key(), packed));
