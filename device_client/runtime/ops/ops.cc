@@ -1,5 +1,6 @@
 #include "device_client/runtime/ops/ops.h"
 
+#include "device_client/runtime/ops/elementwise.h"
 #include "device_client/runtime/validate.h"
 
 namespace edgefleet::runtime {
@@ -18,17 +19,24 @@ Error Unknown(std::string_view name) {
   return Unimplemented("OPERATOR_UNKNOWN", "operator " + std::string(name) + " is not supported");
 }
 
+Status CheckShape(const Shape& shape) {
+  if (shape.size() > kDimensionsMax) return BadShape(ToText(shape) + " has too many dimensions");
+  EF_ASSIGN_OR_RETURN([[maybe_unused]] const std::int64_t count, CheckedCount(shape));
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<std::vector<TypedShape>> InferOutputs(const Operator& op, const InferCall& call) {
+  // So that the operators' rules compute with dimensions and products of them without fear of overflow.
+  for (const Operand& input : call.inputs) {
+    if (input.present()) EF_RETURN_IF_ERROR(CheckShape(input.shape()));
+  }
   return std::visit(
       [&]<typename Op>(const Op& each) -> Result<std::vector<TypedShape>> {
         if constexpr (Inferred<Op>) {
           EF_ASSIGN_OR_RETURN(auto outputs, Infer(each, call));
-          for (const TypedShape& output : outputs) {
-            if (output.shape.size() > kDimensionsMax) return BadShape(ToText(output.shape) + " has too many dimensions");
-            EF_RETURN_IF_ERROR(CheckedCount(output.shape).map([](std::int64_t) {}).error_or(OkStatus()));
-          }
+          for (const TypedShape& output : outputs) EF_RETURN_IF_ERROR(CheckShape(output.shape));
           return outputs;
         } else {
           return Unknown(Op::kName);
