@@ -6,13 +6,9 @@
 
 #include "base/arrays/npz.h"
 #include "device_client/runtime/graph.h"
+#include "registry/compiler/calibration/range.h"
 
 namespace edgefleet::compiler {
-
-struct ActivationRange {
-  float min = 0;
-  float max = 0;
-};
 
 // By TensorId; constants keep {0, 0}.
 struct Calibration {

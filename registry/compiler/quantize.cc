@@ -18,8 +18,7 @@ using runtime::TensorId;
 
 // A device accepts scales from 2^-40 to 2^40; the activations' and weights' are kept where their product, the bias's scale,
 // fits too.
-constexpr float kActivationScaleMin = 0x1p-30F;
-constexpr float kActivationScaleMax = 0x1p30F;
+constexpr float kActivationScaleMax = 0x1p30F;  // ScaleOf() has the other end
 constexpr double kBiasScaleMin = 0x1p-40;
 constexpr double kBiasScaleMax = 0x1p40;
 constexpr double kBiasMax = 0x1p30;  // leaves the accumulator room
@@ -215,15 +214,6 @@ class Quantizer {
 };
 
 }  // namespace
-
-AffineScale ScaleOf(ActivationRange range) {
-  const double low = std::min(double{range.min}, 0.0);
-  const double high = std::max(double{range.max}, 0.0);
-  if (low == high) return {};
-  const float scale = std::max(static_cast<float>((high - low) / 255), kActivationScaleMin);
-  const double zero_point = std::nearbyint(-128 - low / double{scale});
-  return {scale, static_cast<std::int32_t>(std::clamp(zero_point, -128.0, 127.0))};
-}
 
 Result<QuantizedGraph> QuantizeGraph(const runtime::Graph& fp32, std::span<const ActivationRange> ranges) {
   return Quantizer(fp32, ranges).Run();

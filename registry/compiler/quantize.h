@@ -12,15 +12,6 @@
 
 namespace edgefleet::compiler {
 
-struct AffineScale {
-  float scale = 1;
-  std::int32_t zero_point = 0;
-};
-
-// The quantization of activations in [min, max], widened to hold 0, which is represented exactly (padding and ReLU need it).
-// A range of zero width gets scale 1. Finite bounds only.
-AffineScale ScaleOf(ActivationRange range);
-
 // What became of one node of the fp32 graph.
 struct NodeQuantization {
   bool int8 = false;

@@ -32,20 +32,6 @@ Result<QuantizedGraph> QuantizeOn(const runtime::Graph& graph, const arrays::Arc
   return QuantizeGraph(graph, calibration.ranges);
 }
 
-TEST(ScaleOf, RepresentsZeroExactlyAndTheBoundsClosely) {
-  for (const ActivationRange range : {ActivationRange{-1, 3}, {0, 6}, {2, 5}, {-4, -1}, {-1e-3F, 1e4F}}) {
-    const AffineScale scale = ScaleOf(range);
-    EXPECT_GE(scale.zero_point, -128);
-    EXPECT_LE(scale.zero_point, 127);
-    for (const float bound : {std::min(range.min, 0.0F), std::max(range.max, 0.0F)}) {
-      const double q = std::clamp(std::nearbyint(double{bound} / scale.scale) + scale.zero_point, -128.0, 127.0);
-      EXPECT_NEAR((q - scale.zero_point) * scale.scale, bound, 0.51 * scale.scale);
-    }
-  }
-  EXPECT_EQ(ScaleOf({0, 6}).zero_point, -128);
-  EXPECT_EQ(ScaleOf({0, 0}).scale, 1);
-}
-
 TEST(Calibrate, FindsTheRanges) {
   OnnxModel model;
   model.Input("x", {2}).Output("y").Floats("w", {2, 1}, {1, -2});
