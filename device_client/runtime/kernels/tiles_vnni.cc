@@ -1,6 +1,5 @@
 // The int8 tiles with AVX-512 VNNI. Everything here has internal linkage, so that no code of this file's instruction set can
 // replace code of another file's.
-#include "device_client/runtime/kernels/cpu.h"
 #include "device_client/runtime/kernels/tiles.h"
 
 #if defined(__AVX512VNNI__)
