@@ -66,7 +66,8 @@ TEST_F(Elements8, Quantizing) {
       for (std::int64_t n = 0; n < 2; ++n) {
         for (std::int64_t c = 0; c < channels; ++c) {
           for (std::int64_t p = 0; p < pixels; ++p) {
-            ExpectRepresents(target[Size((n * pixels + p) * channels + c)], source[Size((n * channels + c) * pixels + p)], {affine});
+            ExpectRepresents(target[Size((n * pixels + p) * channels + c)], source[Size((n * channels + c) * pixels + p)],
+                             {affine});
           }
         }
       }
@@ -77,8 +78,9 @@ TEST_F(Elements8, Quantizing) {
       for (std::int64_t n = 0; n < 2; ++n) {
         for (std::int64_t c = 0; c < channels; ++c) {
           for (std::int64_t p = 0; p < pixels; ++p) {
-            EXPECT_EQ(back[Size((n * channels + c) * pixels + p)],
-                      affine.scale * static_cast<float>(target[Size((n * pixels + p) * channels + c)] - 128 - affine.zero_point));
+            EXPECT_EQ(
+                back[Size((n * channels + c) * pixels + p)],
+                affine.scale * static_cast<float>(target[Size((n * pixels + p) * channels + c)] - 128 - affine.zero_point));
           }
         }
       }
@@ -121,7 +123,8 @@ TEST_F(Elements8, Sums) {
     const AffineResult result = AnyResult();
     Bytes target(Size(count) + 1, 0xA5);
     Int8Elements()->add(count, a.data(), a_affine, b.data(), b_affine, result, target.data());
-    for (std::size_t i = 0; i < Size(count); ++i) ExpectRepresents(target[i], Value(a[i], a_affine) + Value(b[i], b_affine), result);
+    for (std::size_t i = 0; i < Size(count); ++i)
+      ExpectRepresents(target[i], Value(a[i], a_affine) + Value(b[i], b_affine), result);
     EXPECT_EQ(target.back(), 0xA5);
   }
 }
@@ -200,7 +203,8 @@ TEST_F(Elements8, Pools) {
           ++inside;
         }
       }
-      const std::int64_t divisor = pool.count_padding ? pool.kernel_height * pool.kernel_width : std::max<std::int64_t>(inside, 1);
+      const std::int64_t divisor =
+          pool.count_padding ? pool.kernel_height * pool.kernel_width : std::max<std::int64_t>(inside, 1);
       EXPECT_EQ(most[Size(i)], best);
       ExpectRepresents(mean[Size(i)], sum / static_cast<double>(divisor), result);
     }

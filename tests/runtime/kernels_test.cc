@@ -74,7 +74,8 @@ Expected Define(const Convolution& s, const ConvolutionValues& v, std::int64_t b
 }
 
 // Outputs that differ from the definition, where the contract grants it; anything else fails.
-std::int64_t CheckConvolution(const Convolution& s, std::int64_t batch, Random& random, bool power_of_two = false) {
+std::int64_t CheckConvolution(const Convolution& s, std::int64_t batch, Random& random, const CpuFeatures& cpu = Cpu(),
+                              bool power_of_two = false) {
   const std::int64_t window = s.channels / s.groups * s.kernel_height * s.kernel_width;
   std::vector<std::int8_t> weights(Size(s.outputs * window));
   for (auto& w : weights) w = static_cast<std::int8_t>(random.Between(-127, 127));
@@ -96,9 +97,9 @@ std::int64_t CheckConvolution(const Convolution& s, std::int64_t batch, Random& 
   source.shrink_to_fit();
   std::vector<std::uint8_t> target(expected.q.size() + 128, kGuard);
 
-  auto packed = AlignedBuffer::Allocate(PackedConvolutionBytes(s)).value();
+  auto packed = AlignedBuffer::Allocate(PackedConvolutionBytes(s, cpu)).value();
   auto scratch = AlignedBuffer::Allocate(ConvolutionScratchBytes(s)).value();
-  const Status status = PackConvolution(s, values, {packed.data(), packed.size()});
+  const Status status = PackConvolution(s, values, {packed.data(), packed.size()}, cpu);
   EXPECT_TRUE(status.ok()) << status.ToString();
   RunConvolution(s, packed.data(), batch, source.data(), target.data() + 64, scratch.data());
 
@@ -158,7 +159,8 @@ TEST_F(Kernels, PointwiseEqualsItsDefinition) {
     s.width = random.Between(1, 9);
     FinishGeometry(s, 0, 0);
     SCOPED_TRACE(Name(s));
-    ASSERT_GE(CheckConvolution(s, random.Between(1, 3), random), 0);
+    const CpuFeatures without_tiles{.avx512_vnni = true};
+    ASSERT_GE(CheckConvolution(s, random.Between(1, 3), random, round % 2 == 0 ? Cpu() : without_tiles), 0);
   }
 }
 
@@ -166,12 +168,14 @@ TEST_F(Kernels, MatrixProductsEqualTheirDefinition) {
   Random random(2);
   for (const std::int64_t outputs : {10, 64, 200, 512, 1000}) {
     for (const std::int64_t channels : {49, 128, 784}) {
-      for (const std::int64_t rows : {1, 2, 7, 32}) {
+      for (const std::int64_t rows : {1, 2, 7, 32, 49, 100}) {
         Convolution s;
         s.channels = channels;
         s.outputs = outputs;
         SCOPED_TRACE(Name(s));
         ASSERT_GE(CheckConvolution(s, rows, random), 0);
+        const CpuFeatures without_tiles{.avx512_vnni = true};
+        ASSERT_GE(CheckConvolution(s, rows, random, without_tiles), 0);
       }
     }
   }
@@ -230,7 +234,7 @@ TEST_F(Kernels, TiesRoundToEven) {
     s.outputs = 80;
     s.height = s.width = 12;
     FinishGeometry(s, 0, 0);
-    EXPECT_EQ(CheckConvolution(s, 1, random, true), 0);
+    EXPECT_EQ(CheckConvolution(s, 1, random, Cpu(), true), 0);
   }
 }
 

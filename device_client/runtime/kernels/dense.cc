@@ -49,6 +49,7 @@ class Windows {
         width_(IsPointwise(s) ? pixels : s.out_width),
         step_x_(s.stride_x * s.channels),
         step_y_(s.stride_y * frame_width * s.channels) {}
+  std::int64_t step_x() const { return step_x_; }
   void Fill(std::int64_t pixel, std::int64_t count, std::int64_t offset, const std::uint8_t** rows) const {
     std::int64_t y = pixel / width_;
     std::int64_t x = pixel % width_;
@@ -71,6 +72,8 @@ class Windows {
 constexpr std::int64_t kPartBytes = 32 * 1024;  // of weights that stay in the first cache
 constexpr std::int64_t kPanelPixels = 96;
 constexpr std::int64_t kPanelPixelsMin = 24;
+
+constexpr std::int64_t kAmxPixelsMin = 8;  // fewer are done sooner without configuring tiles
 
 // All pixels and output channels of one group of one image.
 class Product {
@@ -102,6 +105,27 @@ class Product {
         RunTiles(block, b, 0, pixels_, 0, 0);
       }
     }
+  }
+
+  // With AMX tiles: sums of a panel of pixels, which the vector tiles then finish.
+  void RunPanels(const AmxTiles& amx) const {
+    alignas(kAlignment) std::int32_t sums[kPanelRows * kBlock];
+    std::int64_t configured = 0;
+    for (std::int64_t begin = 0; begin < pixels_; begin += kPanelRows) {
+      const std::int64_t rows = std::min(kPanelRows, pixels_ - begin);
+      if (rows != configured) amx.configure(rows);
+      configured = rows;
+      const std::uint8_t* source = nullptr;
+      windows_.Fill(begin, 1, 0, &source);
+      for (std::int64_t b = 0; b * kBlock < outputs_; ++b) {
+        DenseBlock block = BlockAt(b);
+        amx.sum(block, source, windows_.step_x(), rows, sums);
+        block.taps_y = 0;  // all sums are there
+        block.sums_in = sums;
+        RunTiles(block, b, begin, begin + rows, 0, begin);
+      }
+    }
+    amx.release();
   }
 
  private:
@@ -180,8 +204,9 @@ void RunDense(const Convolution& shape, const std::byte* packed, std::int64_t ba
   PackedHeader header;
   std::memcpy(&header, packed, sizeof(header));
   const Frame frame = FrameOf(shape);
-  const Runs runs = RunsOf(shape);
+  const Runs runs = RunsOf(shape, header.flavor);
   const bool pointwise = IsPointwise(shape);
+  const AmxTiles* amx = header.flavor == Flavor::kTiles ? Int8AmxTiles() : nullptr;
   const std::int64_t images = pointwise ? 1 : batch;
   const std::int64_t pixels = shape.out_height * shape.out_width * (pointwise ? batch : 1);
   const std::int64_t group_outputs = shape.outputs / shape.groups;
@@ -210,8 +235,9 @@ void RunDense(const Convolution& shape, const std::byte* packed, std::int64_t ba
           .sums_out = nullptr,
       };
       const Windows windows(shape, frame.width, pixels, image + g * (shape.channels / shape.groups));
-      Product(*VnniTiles(), windows, pixels, group_outputs, first, target + n * pixels * shape.outputs + g * group_outputs)
-          .Run();
+      const Product product(*VnniTiles(), windows, pixels, group_outputs, first,
+                            target + n * pixels * shape.outputs + g * group_outputs);
+      amx != nullptr&& pixels >= kAmxPixelsMin ? product.RunPanels(*amx) : product.Run();
     }
   }
 }

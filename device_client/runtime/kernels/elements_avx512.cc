@@ -1,13 +1,10 @@
 // The element operators with AVX-512. Internal linkage throughout: see tiles_vnni.cc.
-#include "device_client/runtime/kernels/elements.h"
-
 #include "device_client/runtime/kernels/cpu.h"
+#include "device_client/runtime/kernels/elements.h"
 
 #if defined(__AVX512VBMI__)
 
 #include <immintrin.h>
-
-
 
 #include "device_client/runtime/kernels/vectors.h"
 
@@ -27,7 +24,8 @@ class Rounder {
   // 32-bit integers in the range of a byte.
   __m512i operator()(__m512 values) const {
     // A value that is no number converts to the least integer; the order of the operands keeps it.
-    const __m512i q = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(kIntMax), _mm512_max_ps(_mm512_set1_ps(-kIntMax), values)));
+    const __m512i q =
+        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(kIntMax), _mm512_max_ps(_mm512_set1_ps(-kIntMax), values)));
     return _mm512_min_epi32(_mm512_max_epi32(_mm512_add_epi32(q, zero_), low_), high_);
   }
 
@@ -119,7 +117,8 @@ void Dequantize(const Image& image, const std::uint8_t* source, Affine affine, f
   for (std::int64_t n = 0; n < image.batch; ++n, source += size, target += size) {
     for (std::int64_t c = 0; c < image.channels; ++c) {
       for (std::int64_t p = 0; p < image.pixels; ++p) {
-        target[c * image.pixels + p] = affine.scale * static_cast<float>(source[p * image.channels + c] - 128 - affine.zero_point);
+        target[c * image.pixels + p] =
+            affine.scale * static_cast<float>(source[p * image.channels + c] - 128 - affine.zero_point);
       }
     }
   }
@@ -234,7 +233,8 @@ void PoolMax(const Pool& pool, const std::uint8_t* source, std::uint8_t* target)
   });
 }
 
-void PoolAverage(const Pool& pool, const std::uint8_t* source, Affine affine, const AffineResult& result, std::uint8_t* target) {
+void PoolAverage(const Pool& pool, const std::uint8_t* source, Affine affine, const AffineResult& result,
+                 std::uint8_t* target) {
   const Rounder round(result);
   EachWindow(pool, source, target, [&](Window rows, Window columns, const std::uint8_t* from, std::uint8_t* to) {
     const std::int64_t height = rows.end > rows.begin ? rows.end - rows.begin : 0;

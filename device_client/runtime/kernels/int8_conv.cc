@@ -5,7 +5,6 @@
 #include <cstring>
 #include <limits>
 
-#include "device_client/runtime/kernels/cpu.h"
 #include "device_client/runtime/kernels/dense.h"
 #include "device_client/runtime/kernels/depthwise.h"
 #include "device_client/runtime/kernels/packed.h"
@@ -20,23 +19,30 @@ std::int64_t PaddedOutputs(const Convolution& s) {
   return s.groups * RoundUp(s.outputs / s.groups, kLanes);
 }
 
-std::int64_t GroupWeightBytes(const Convolution& s) {
+Flavor FlavorOf(const Convolution& s, const CpuFeatures& cpu) {
+  if (IsDepthwisePairs(s)) return Flavor::kDepthwisePairs;
+  if (IsDepthwise(s)) return Flavor::kDepthwise;
+  // Shorter reductions leave tiles half empty.
+  return cpu.amx_int8 && IsPointwise(s) && s.groups == 1 && s.channels >= kTileBytes ? Flavor::kTiles : Flavor::kDense;
+}
+
+std::int64_t GroupWeightBytes(const Convolution& s, Flavor flavor) {
   if (IsDepthwise(s)) {
     const std::int64_t sets = IsDepthwisePairs(s) ? 2 * s.kernel_width : s.kernel_width * ((s.kernel_height + 3) / 4);
     return sets * DepthwisePadded(s.channels) * 4;
   }
-  const Runs runs = RunsOf(s);
+  const Runs runs = RunsOf(s, flavor);
   return RoundUp(s.outputs / s.groups, kLanes) * runs.taps * runs.padded_run;
 }
 
-PackedHeader HeaderOf(const Convolution& s) {
+PackedHeader HeaderOf(const Convolution& s, const CpuFeatures& cpu) {
   PackedHeader header{};
   header.version = kPackingVersion;
-  header.flavor = IsDepthwisePairs(s) ? Flavor::kDepthwisePairs : IsDepthwise(s) ? Flavor::kDepthwise : Flavor::kDense;
+  header.flavor = FlavorOf(s, cpu);
   header.starts = kAlignment;
   header.multipliers = RoundUp(header.starts + PaddedOutputs(s) * 4, kAlignment);
   header.weights = RoundUp(header.multipliers + PaddedOutputs(s) * 4, kAlignment);
-  header.group_weights = GroupWeightBytes(s);
+  header.group_weights = GroupWeightBytes(s, header.flavor);
   return header;
 }
 
@@ -74,8 +80,8 @@ struct Target {
 };
 
 // The position of weight (channel c, row y, column x) of an output, as its run and the place in the run.
-void PackDense(const Convolution& s, const Channels& from, Target to) {
-  const Runs runs = RunsOf(s);
+void PackDense(const Convolution& s, Flavor flavor, const Channels& from, Target to) {
+  const Runs runs = RunsOf(s, flavor);
   const std::int64_t outputs = s.outputs / s.groups;
   const std::int64_t channels = s.channels / s.groups;
   const std::int64_t window = s.kernel_height * s.kernel_width;
@@ -136,10 +142,13 @@ void PackDepthwise(const Convolution& s, const Channels& from, Target to) {
 
 }  // namespace
 
-const char* PackingName() { return Cpu().avx512_vnni ? "avx512-vnni.1" : ""; }
+const char* PackingName(const CpuFeatures& cpu) {
+  static_assert(kPackingVersion == 1, "the names end with the version");
+  return cpu.amx_int8 ? "amx-int8.1" : cpu.avx512_vnni ? "avx512-vnni.1" : "";
+}
 
-std::size_t PackedConvolutionBytes(const Convolution& shape) {
-  const PackedHeader header = HeaderOf(shape);
+std::size_t PackedConvolutionBytes(const Convolution& shape, const CpuFeatures& cpu) {
+  const PackedHeader header = HeaderOf(shape, cpu);
   return static_cast<std::size_t>(RoundUp(header.weights + shape.groups * header.group_weights, kAlignment));
 }
 
@@ -148,7 +157,8 @@ std::size_t ConvolutionScratchBytes(const Convolution& shape) {
   return static_cast<std::size_t>(RoundUp(static_cast<std::int64_t>(bytes), kAlignment));
 }
 
-Status PackConvolution(const Convolution& shape, const ConvolutionValues& values, std::span<std::byte> packed) {
+Status PackConvolution(const Convolution& shape, const ConvolutionValues& values, std::span<std::byte> packed,
+                       const CpuFeatures& cpu) {
   const Channels channels(shape, values);
   for (std::int64_t o = 0; o < shape.outputs; ++o) {
     if (!channels.fits(o)) {
@@ -156,7 +166,7 @@ Status PackConvolution(const Convolution& shape, const ConvolutionValues& values
               "sums of this int8 operator could leave int32; use the reference delegate"};
     }
   }
-  PackedHeader header = HeaderOf(shape);
+  PackedHeader header = HeaderOf(shape, cpu);
   header.source_zero = values.input_zero_point + kOffset;
   header.target_zero = values.output_zero_point + kOffset;
   header.low = values.low + kOffset;
@@ -166,7 +176,7 @@ Status PackConvolution(const Convolution& shape, const ConvolutionValues& values
   const Target target{reinterpret_cast<std::int32_t*>(packed.data() + header.starts),
                       reinterpret_cast<float*>(packed.data() + header.multipliers),
                       reinterpret_cast<std::int8_t*>(packed.data() + header.weights)};
-  IsDepthwise(shape) ? PackDepthwise(shape, channels, target) : PackDense(shape, channels, target);
+  IsDepthwise(shape) ? PackDepthwise(shape, channels, target) : PackDense(shape, header.flavor, channels, target);
   return OkStatus();
 }
 

@@ -20,6 +20,7 @@
 #include <span>
 
 #include "base/status.h"
+#include "device_client/runtime/kernels/cpu.h"
 
 namespace edgefleet::runtime::kernels {
 
@@ -59,17 +60,18 @@ struct ConvolutionValues {
   std::int32_t high = 127;
 };
 
-// Names the packing that this processor's kernels read, for keys of stored packed weights: "avx512-vnni.1", "amx-int8.1";
-// empty where no kernel runs, and then nothing below may be called.
-const char* PackingName();
+// Names the packing that the kernels of such a processor read, for keys of stored packed weights: "avx512-vnni.1",
+// "amx-int8.1"; empty where no kernel runs, and then nothing below may be called.
+const char* PackingName(const CpuFeatures& cpu = Cpu());
 
 // The bytes that PackConvolution writes and the scratch that RunConvolution needs (the latter for any batch).
-std::size_t PackedConvolutionBytes(const Convolution& shape);
+std::size_t PackedConvolutionBytes(const Convolution& shape, const CpuFeatures& cpu = Cpu());
 std::size_t ConvolutionScratchBytes(const Convolution& shape);
 
-// Writes a block of bytes that any process on the same kind of processor may use at any address.
+// Writes a block of bytes that any process may use at any address, on a processor with at least these features.
 // UNIMPLEMENTED [INT8_RANGE]: sums or results could leave int32; another delegate must run the operator.
-Status PackConvolution(const Convolution& shape, const ConvolutionValues& values, std::span<std::byte> packed);
+Status PackConvolution(const Convolution& shape, const ConvolutionValues& values, std::span<std::byte> packed,
+                       const CpuFeatures& cpu = Cpu());
 
 // `source` is [batch, height, width, channels], `target` [batch, out_height, out_width, outputs]. They must not overlap.
 void RunConvolution(const Convolution& shape, const std::byte* packed, std::int64_t batch, const std::uint8_t* source,

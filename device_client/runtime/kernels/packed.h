@@ -35,26 +35,17 @@ inline std::int64_t DepthwisePadded(std::int64_t channels) {
 }
 inline std::int64_t DepthwiseChannelOf(std::int64_t v, std::int64_t i) { return i / 4 * 16 + v * 4 + i % 4; }
 
+enum class Flavor : std::uint32_t { kDense = 1, kDepthwise = 2, kDepthwisePairs = 3, kTiles = 4 };
+inline constexpr std::int64_t kTileBytes = 64;  // of a row of an AMX tile
+
 // The taps of the dense kernels: the weights of one output are `taps` runs of `run` bytes, each run contiguous in the source
-// and padded with zero weights to `padded_run`.
+// and padded with zero weights to `padded_run`, a multiple of 4, or of a tile's row.
 struct Runs {
   std::int64_t taps = 1;
   std::int64_t run = 1;
   std::int64_t padded_run = 4;
   bool whole_rows = false;  // a run covers a row of the window, not one position
 };
-// Small layers merge the positions of a window's row, which are neighbours in the source, into one run.
-inline Runs RunsOf(const Convolution& s) {
-  Runs runs;
-  runs.whole_rows = s.groups == 1 && s.dilation_x == 1;
-  runs.taps = runs.whole_rows ? s.kernel_height : s.kernel_height * s.kernel_width;
-  runs.run = s.channels / s.groups * (runs.whole_rows ? s.kernel_width : 1);
-  runs.padded_run = RoundUp(runs.run, 4);
-  return runs;
-}
-
-enum class Flavor : std::uint32_t { kDense = 1, kDepthwise = 2, kDepthwisePairs = 3, kDenseTiles = 4 };
-
 // In front of every packed block. Offsets are in bytes from the header.
 struct PackedHeader {
   std::uint32_t version;
@@ -79,6 +70,16 @@ inline bool IsDepthwisePairs(const Convolution& s) {
 inline bool IsPointwise(const Convolution& s) {
   return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_y == 1 && s.stride_x == 1 && s.pad_top == 0 &&
          s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width;
+}
+
+// Small layers merge the positions of a window's row, which are neighbours in the source, into one run.
+inline Runs RunsOf(const Convolution& s, Flavor flavor) {
+  Runs runs;
+  runs.whole_rows = s.groups == 1 && s.dilation_x == 1;
+  runs.taps = runs.whole_rows ? s.kernel_height : s.kernel_height * s.kernel_width;
+  runs.run = s.channels / s.groups * (runs.whole_rows ? s.kernel_width : 1);
+  runs.padded_run = RoundUp(runs.run, flavor == Flavor::kTiles ? kTileBytes : 4);
+  return runs;
 }
 
 }  // namespace edgefleet::runtime::kernels

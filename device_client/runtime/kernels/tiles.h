@@ -60,7 +60,18 @@ struct Int8Tiles {
   void (*depthwise_row[3])(const DepthwiseBlock& block, const std::uint8_t* const* rows, std::uint8_t* target);
 };
 
+// Sums of up to kPanelRows pixels of a block whose taps are one run, by AMX tiles.
+inline constexpr std::int64_t kPanelRows = 32;
+struct AmxTiles {
+  // Shapes this thread's tiles for panels of so many pixels; until release(), other code of the thread must not use tiles.
+  void (*configure)(std::int64_t rows);
+  // Pixel m of the source is at source + m * step; its sums go to sums + m * kBlock, in the order of the packed channels.
+  void (*sum)(const DenseBlock& block, const std::uint8_t* source, std::int64_t step, std::int64_t rows, std::int32_t* sums);
+  void (*release)();
+};
+
 // Null if the build or the processor has none.
 const Int8Tiles* VnniTiles();
+const AmxTiles* Int8AmxTiles();
 
 }  // namespace edgefleet::runtime::kernels
