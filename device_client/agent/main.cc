@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -20,6 +21,10 @@ using edgefleet::Result;
 using edgefleet::Status;
 namespace device = edgefleet::device;
 using Json = nlohmann::json;
+
+using edgefleet::runtime::LoadMode;
+const std::map<std::string, LoadMode> kLoadModes{
+    {"mapped", LoadMode::kMapped}, {"eager", LoadMode::kEager}, {"lazy", LoadMode::kLazy}, {"streaming", LoadMode::kStreaming}};
 
 struct Arguments {
   device::DeviceOptions device;
@@ -194,6 +199,12 @@ void AddDeviceOptions(CLI::App& app, Arguments& arguments) {
   app.add_flag("--require-active", arguments.require_active, "take part only in rounds that withstand an active adversary");
   app.add_option("--delegate", options.delegate, "onednn or reference")->capture_default_str();
   app.add_option("--threads", options.threads)->capture_default_str()->check(CLI::Range(1, 64));
+  app.add_option("--model-memory", options.model_memory_bytes_max, "bytes for loaded models, e.g. 64MiB")
+      ->capture_default_str()
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--load-mode", options.load_mode, "when weights are in memory: mapped, eager, lazy or streaming")
+      ->default_str("mapped")
+      ->transform(CLI::CheckedTransformer(kLoadModes));
   app.add_flag("--json", arguments.json, "machine-readable output");
 }
 

@@ -56,6 +56,7 @@ Status CheckOptions(const DeviceOptions& options) {
   }
   if (options.trusted_keys.empty()) return bad("trusted_keys is empty: without a key no manifest can be trusted");
   if (options.threads < 1 || options.threads > 64) return bad("threads must be 1 to 64");
+  if (options.model_memory_bytes_max == 0) return bad("model_memory_bytes_max is 0: no model fits");
   if (!(options.secure_aggregation.corrupt_fraction >= 0 && options.secure_aggregation.corrupt_fraction < 1)) {
     return bad("secure_aggregation.corrupt_fraction must be in [0, 1)");
   }
@@ -69,7 +70,11 @@ class DeviceImpl final : public Device {
         clock_(host.clock != nullptr ? *host.clock : kSystemClock),
         logger_(host.logger != nullptr ? *host.logger : null_logger),
         fleet_(std::move(host.fleet)),
-        engine_(options_.delegate, options_.threads) {}
+        engine_({.delegate = options_.delegate,
+                 .threads = options_.threads,
+                 .memory_bytes_max = options_.model_memory_bytes_max,
+                 .load_mode = options_.load_mode},
+                clock_) {}
 
   Status Init() {
     EF_RETURN_IF_ERROR(CheckOptions(options_));
@@ -80,12 +85,15 @@ class DeviceImpl final : public Device {
                                    .manifest_path = options_.model + "/" + options_.alias + ".json",
                                    .variants = {options_.variant},
                                    .trusted_keys = options_.trusted_keys};
-    updater_ = std::make_unique<update::Updater>(std::move(updater), *fetcher_, *store_, clock_, logger_,
-                                                 [this](const update::InstalledVersion& candidate) { return Test(candidate); });
+    updater_ = std::make_unique<update::Updater>(
+        std::move(updater), *fetcher_, *store_, clock_, logger_,
+        [this](const update::InstalledVersion& candidate) { return engine_.SelfTest(candidate, options_.variant); });
     if (!fleet_ && !options_.fleet_address.empty()) {
       fleet_ = MakeGrpcFleetGateway(options_.fleet_address, options_.device_id, options_.device_class, GrpcChannels::Create());
     }
-    if (const auto installed = store_->Active(options_.model)) return engine_.Load(*installed, options_.variant);
+    if (const auto installed = store_->Active(options_.model)) {
+      return engine_.Load(*installed, options_.variant, runtime::Former::kLastGood);
+    }
     return OkStatus();
   }
 
@@ -98,12 +106,13 @@ class DeviceImpl final : public Device {
 
   Result<UpdateResult> Update(const Control& control) override {
     if (control.stop.stop_requested()) return MakeError(StatusCode::kCancelled, "HOST_STOPPED", "the host asked to stop");
+    engine_.Collect();
     update::UpdateReport report;
     {
       std::lock_guard lock(updater_mutex_);
       report = updater_->Poll();
       if (report.outcome == update::UpdateOutcome::kInstalled) {
-        EF_RETURN_IF_ERROR(engine_.Load(*store_->Active(options_.model), options_.variant));
+        EF_RETURN_IF_ERROR(engine_.Load(*store_->Active(options_.model), options_.variant, runtime::Former::kLastGood));
       }
     }
     return Finish(report);
@@ -116,7 +125,7 @@ class DeviceImpl final : public Device {
       return FailedPrecondition("NOTHING_TO_ROLL_BACK", report.message);
     }
     Record(report);
-    return engine_.Load(*store_->Active(options_.model), options_.variant);
+    return engine_.Load(*store_->Active(options_.model), options_.variant, runtime::Former::kDropped);
   }
 
   Result<std::vector<float>> Infer(std::span<const float> input) override { return engine_.Infer(input); }
@@ -164,12 +173,6 @@ class DeviceImpl final : public Device {
   }
 
  private:
-  Status Test(const update::InstalledVersion& candidate) const {
-    const auto* variant = candidate.Find(options_.variant);
-    if (variant == nullptr) return NotFound("VARIANT_MISSING", "the version has no variant " + options_.variant);
-    return SelfTest(variant->file, options_.delegate, options_.threads);
-  }
-
   Result<UpdateResult> Finish(const update::UpdateReport& report) {
     if (report.outcome == update::UpdateOutcome::kUnchanged) return UpdateResult{.to_version = report.to_version};
     Record(report);

@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "device_client/federated/control.h"
 #include "device_client/federated/fleet_gateway.h"
+#include "device_client/runtime/cache/load_mode.h"
 #include "device_client/runtime/evaluate.h"
 #include "secagg/client.h"
 
@@ -45,6 +46,10 @@ struct DeviceOptions {
   std::vector<crypto::Ed25519PublicKey> trusted_keys;  // that sign manifests; at least one
   std::string delegate = "onednn";                     // or "reference"
   int threads = 1;                                     // for inference and training each
+  // Models that are loaded for inference: weights as the mode counts them, and sessions (one for each call of Infer that runs
+  // at the same time). A version that does not fit beside the active one is not installed.
+  std::size_t model_memory_bytes_max = std::size_t{512} << 20;
+  runtime::LoadMode load_mode = runtime::LoadMode::kMapped;
   TrainingPolicy training_policy;
   // What this device insists on in a round, whatever the fleet offers; `authorities` are the enrolment keys it trusts, without
   // which it takes part in no active round.
@@ -104,7 +109,8 @@ class Device {
   virtual Status Rollback() = 0;
 
   // One example in, all outputs out, in the model's own order: row-major fp32. FAILED_PRECONDITION [NO_MODEL] before the first
-  // update, INVALID_ARGUMENT [BAD_INPUT_SIZE].
+  // update, INVALID_ARGUMENT [BAD_INPUT_SIZE], RESOURCE_EXHAUSTED [CACHE_BUDGET | SESSIONS_BUSY] when the memory, or the 64
+  // sessions of a model, are in use by other calls.
   virtual Result<std::vector<float>> Infer(std::span<const float> input) = 0;
 
   // The public half of the device's identity, for its enrolment (`edgefleet device enroll`). The key is made at the first call

@@ -1,6 +1,7 @@
 #include "device_client/device/device_c.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <mutex>
@@ -48,8 +49,9 @@ Status CheckStruct(const Struct* value) {
 
 // The caller's options; what its header did not have yet is 0.
 Result<ef_device_options> WholeOptions(const ef_device_options* from) {
-  constexpr std::size_t kSizeMin = offsetof(ef_device_options, enrolment_keys);
-  if (from == nullptr || (from->struct_size != kSizeMin && from->struct_size != sizeof *from)) {
+  constexpr std::array kSizes{offsetof(ef_device_options, enrolment_keys), offsetof(ef_device_options, model_memory_bytes_max),
+                              sizeof(ef_device_options)};
+  if (from == nullptr || std::ranges::find(kSizes, from->struct_size) == kSizes.end()) {
     return InvalidArgument("BAD_STRUCT", "the options are missing, or their struct_size is not set to sizeof of them");
   }
   ef_device_options options{};
@@ -91,6 +93,11 @@ Result<device::DeviceOptions> ToOptions(const ef_device_options* given) {
   options.delegate = Text(from->delegate, "onednn");
   options.threads = from->threads > 0 ? from->threads : 1;
   options.identity_certificate = Text(from->identity_certificate);
+  if (from->model_memory_bytes_max != 0) options.model_memory_bytes_max = from->model_memory_bytes_max;
+  if (from->load_mode < EF_LOAD_MAPPED || from->load_mode > EF_LOAD_STREAMING) {
+    return InvalidArgument("BAD_OPTIONS", "load_mode is none of ef_load_mode");
+  }
+  options.load_mode = static_cast<edgefleet::runtime::LoadMode>(from->load_mode);
   SetPolicy(whole, options.secure_aggregation);
   EF_ASSIGN_OR_RETURN(options.trusted_keys, ParseKeys("trusted_keys", from->trusted_keys, from->trusted_key_count));
   EF_ASSIGN_OR_RETURN(options.secure_aggregation.authorities,

@@ -43,6 +43,14 @@ typedef struct ef_status {
 
 typedef struct ef_device ef_device;
 
+/* When weights are in memory, and what of them counts as model memory; runtime/cache/load_mode.h says it in full. */
+typedef enum ef_load_mode {
+  EF_LOAD_MAPPED = 0,   /* from the first touch on */
+  EF_LOAD_EAGER = 1,    /* all, before the model is used */
+  EF_LOAD_LAZY = 2,     /* while an inference runs */
+  EF_LOAD_STREAMING = 3 /* block by block: models larger than the memory run */
+} ef_load_mode;
+
 /* See DeviceOptions in device.h. Optional members may be NULL or 0 for the default named there. */
 typedef struct ef_device_options {
   size_t struct_size; /* sizeof(ef_device_options) */
@@ -68,6 +76,9 @@ typedef struct ef_device_options {
   double corrupt_fraction;           /* optional: of a round's members that may collude with the server */
   uint32_t members_min;              /* optional: smallest round */
   uint32_t survivors_min;            /* optional: smallest sum */
+  /* Callers built against the second header end here. */
+  uint64_t model_memory_bytes_max; /* optional: of loaded models, weights and sessions */
+  ef_load_mode load_mode;
 } ef_device_options;
 
 typedef struct ef_active_model {
@@ -131,7 +142,8 @@ ef_code ef_device_update(ef_device* device, ef_update_result* result, ef_status*
 ef_code ef_device_rollback(ef_device* device, ef_status* status);
 
 /* One example in, its outputs out. *output_count is the capacity on entry and what was written, or is needed, on return
- * (EF_OUT_OF_RANGE [OUTPUT_TOO_SMALL]). May run on several threads at once. */
+ * (EF_OUT_OF_RANGE [OUTPUT_TOO_SMALL]). May run on several threads at once; EF_RESOURCE_EXHAUSTED when there is no memory for
+ * one more. */
 ef_code ef_device_infer(ef_device* device, const float* input, size_t input_count, float* output, size_t* output_count,
                         ef_status* status);
 

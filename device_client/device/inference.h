@@ -1,46 +1,59 @@
-// The model in use: sessions on demand, swapped as a whole, with counts of what they did.
+// The model in use: tried out, swapped as a whole under load, with counts of what it did.
 #pragma once
 
 #include <chrono>
-#include <memory>
+#include <cstddef>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "device_client/federated/fleet_gateway.h"
-#include "device_client/runtime/session.h"
+#include "device_client/runtime/cache/model_cache.h"
+#include "device_client/runtime/cache/model_slot.h"
 #include "device_client/update/model_store.h"
 
 namespace edgefleet::device {
 
-// Loads the file, maps its weights, and runs a probe on `delegate` and on the reference: finite outputs that agree. What a new
-// version must pass before it becomes active. FAILED_PRECONDITION [SELF_TEST_FAILED].
-Status SelfTest(const std::filesystem::path& file, const std::string& delegate, int threads);
+struct InferenceOptions {
+  std::string delegate = "onednn";
+  int threads = 1;
+  std::size_t memory_bytes_max = std::size_t{512} << 20;  // see ModelCacheOptions; up to a quarter for the last good version
+  runtime::LoadMode load_mode = runtime::LoadMode::kMapped;
+};
 
-// Thread-safe.
+// Thread-safe. The clock outlives it.
 class InferenceEngine {
  public:
-  InferenceEngine(std::string delegate, int threads) : delegate_(std::move(delegate)), threads_(threads) {}
+  InferenceEngine(InferenceOptions options, const Clock& clock);
 
-  // Takes the version's `variant` into use; inferences that run keep what they began with.
-  Status Load(const update::InstalledVersion& version, const std::string& variant);
+  // Loads the version's `variant` and runs a probe on the delegate and on the reference: finite outputs that agree. What a new
+  // version must pass before it becomes active; it stays loaded for Load(). FAILED_PRECONDITION [SELF_TEST_FAILED], or an error
+  // of ModelCache::Acquire.
+  Status SelfTest(const update::InstalledVersion& version, const std::string& variant);
+  // Takes the version's `variant` into use; inferences that run keep what they began with. On failure the model stays.
+  Status Load(const update::InstalledVersion& version, const std::string& variant, runtime::Former former);
+  // Frees versions that were replaced and are out of use. Load() does so too.
+  void Collect() { slot_.Collect(); }
+
+  // See Device::Infer.
   Result<std::vector<float>> Infer(std::span<const float> input);
   // Counts since the last call, by model version; nothing when there were none.
   std::optional<InferenceSummary> TakeSummary();
 
+  runtime::ModelCacheStats memory() const { return cache_.stats(); }
+
  private:
-  struct Model;
+  Status CompareWithReference(const std::shared_ptr<runtime::LoadedModel>& model) const;
+  void Count(const runtime::ModelVersion& version, bool ok, std::chrono::nanoseconds latency);
 
-  Result<std::unique_ptr<runtime::Session>> Borrow(const std::shared_ptr<Model>& model) const;
-  void Count(const Model& model, bool ok, std::chrono::nanoseconds latency);
-
-  const std::string delegate_;
-  const int threads_;
-  mutable std::mutex mutex_;
-  std::shared_ptr<Model> model_;
+  const InferenceOptions options_;
+  runtime::ModelCache cache_;
+  runtime::ModelSlot slot_;
+  std::mutex mutex_;  // of the counts
   InferenceSummary counts_;
   std::vector<double> latencies_ms_;  // the latest kLatenciesMax
 };

@@ -14,17 +14,10 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "device_client/runtime/cache/index_stack.h"
+#include "device_client/runtime/cache/load_mode.h"
 #include "device_client/runtime/session.h"
 
 namespace edgefleet::runtime {
-
-// When weights are in memory, and what of them counts against the budget.
-enum class LoadMode {
-  kEager = 0,      // all pages are read and mapped before the model is handed out; the whole file counts
-  kMapped = 1,     // pages come when they are first touched, and stay; the whole file counts, for all may be touched
-  kLazy = 2,       // as mapped, but all weights leave with the last inference that runs, and count only while one does
-  kStreaming = 3,  // weights pass through in blocks and leave after each; every session counts one block
-};
 
 // A file and the digest that names it. The caller vouches for the digest: files of a model store were verified when they came.
 struct ModelSource {
