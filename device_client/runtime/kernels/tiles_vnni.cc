@@ -15,13 +15,16 @@ namespace {
 // The tile of M pixels by N vectors of channels, B blocks of them (more than one only for a single pixel): sums stay in
 // registers, each step multiplies four bytes of every pixel with N vectors of weights (vpdpbusd).
 template <int M, int N, int B>
-void Dense(const DenseBlock& block, const std::uint8_t* const* rows, std::uint8_t* target) {
+void Dense(const DenseBlock& given, const std::uint8_t* const* given_rows, std::uint8_t* target) {
   constexpr int kColumns = N * B;
+  const DenseBlock block = given;  // a copy that stores of bytes cannot change
+  const std::uint8_t* rows[M];
   __m512i sums[M][kColumns];
-  for (int m = 0; m < M; ++m) {
+  Unroll<M>([&](auto m) EF_FLAT {
+    rows[m] = given_rows[m];
     const std::int32_t* from = block.sums_in != nullptr ? block.sums_in + m * kBlock : block.finish.starts;
-    for (int v = 0; v < kColumns; ++v) sums[m][v] = Zmm::Load(from + v * kLanes);
-  }
+    Unroll<kColumns>([&](auto v) EF_FLAT { sums[m][v] = Zmm::Load(from + v * kLanes); });
+  });
   const std::int8_t* weights = block.weights;
   const std::int64_t next_block = block.taps_y * block.taps_x * block.run * kBlock;
   for (std::int64_t ty = 0; ty < block.taps_y; ++ty) {
@@ -30,35 +33,38 @@ void Dense(const DenseBlock& block, const std::uint8_t* const* rows, std::uint8_
       const std::int64_t end = offset + block.run;
       for (std::int64_t k = offset; k < end; k += 4, weights += N * 64) {
         __m512i w[kColumns];
-        for (int v = 0; v < kColumns; ++v) w[v] = Zmm::Load(weights + v / N * next_block + v % N * 64);
-        for (int m = 0; m < M; ++m) {
+        Unroll<kColumns>([&](auto v) EF_FLAT { w[v] = Zmm::Load(weights + v / N * next_block + v % N * 64); });
+        Unroll<M>([&](auto m) EF_FLAT {
           const __m512i x = Zmm::Broadcast4(rows[m] + k);
-          for (int v = 0; v < kColumns; ++v) sums[m][v] = Zmm::Dot(sums[m][v], x, w[v]);
-        }
+          Unroll<kColumns>([&](auto v) EF_FLAT { sums[m][v] = Zmm::Dot(sums[m][v], x, w[v]); });
+        });
       }
     }
   }
   if (block.sums_out != nullptr) {
-    for (int m = 0; m < M; ++m) {
-      for (int v = 0; v < kColumns; ++v) _mm512_storeu_si512(block.sums_out + m * kBlock + v * kLanes, sums[m][v]);
-    }
+    Unroll<M>([&](auto m) EF_FLAT {
+      Unroll<kColumns>([&](auto v) EF_FLAT { _mm512_storeu_si512(block.sums_out + m * kBlock + v * kLanes, sums[m][v]); });
+    });
     return;
   }
   const Scaler scaler(block.finish);
-  for (int m = 0; m < M; ++m) {
+  const float* by = block.finish.multipliers;
+  Unroll<M>([&](auto m) EF_FLAT {
     std::uint8_t* out = target + m * block.target_step;
     if constexpr (N == 4) {
-      for (int b = 0; b < B; ++b) {
-        const __m512i bytes = scaler.Four<Zmm>(&sums[m][b * N], block.finish.multipliers + b * kBlock);
+      Unroll<B>([&](auto b) EF_FLAT {
+        const auto& four = sums[m];
+        const __m512i bytes =
+            scaler.Four<Zmm>(four[b * 4], four[b * 4 + 1], four[b * 4 + 2], four[b * 4 + 3], by + b * kBlock);
         StoreFirst(out + b * kBlock, bytes, B > 1 ? kBlock : block.outputs);
-      }
+      });
     } else if constexpr (N >= 2) {
-      StoreFirst(out, scaler.Two(sums[m][0], sums[m][1], block.finish.multipliers), block.outputs);
-      if constexpr (N == 3) StoreFirst(out + 32, scaler.One(sums[m][2], block.finish.multipliers + 32), block.outputs - 32);
+      StoreFirst(out, scaler.Two(sums[m][0], sums[m][1], by), block.outputs);
+      if constexpr (N == 3) StoreFirst(out + 32, scaler.One(sums[m][2], by + 32), block.outputs - 32);
     } else {
-      StoreFirst(out, scaler.One(sums[m][0], block.finish.multipliers), block.outputs);
+      StoreFirst(out, scaler.One(sums[m][0], by), block.outputs);
     }
-  }
+  });
 }
 
 // Four rows of bytes, interleaved so that each 32-bit element holds one channel of all four: four vectors of channels.
@@ -75,20 +81,27 @@ struct Quads {
   }
 };
 
+// The sums of a block's channels at one position.
 template <typename V>
-void AddQuads(const Quads<V>& x, const std::int8_t* weights, typename V::Int* sums) {
-  for (int v = 0; v < 4; ++v) sums[v] = V::Dot(sums[v], x.v[v], V::Load(weights + v * V::kBytes));
-}
-
-template <typename V>
-void LoadStarts(const Finish& finish, typename V::Int* sums) {
-  for (int v = 0; v < 4; ++v) sums[v] = V::Load(finish.starts + v * (V::kBytes / 4));
-}
+struct Sums {
+  typename V::Int v[4];
+  [[gnu::always_inline]] explicit inline Sums(const Finish& finish) {
+    Unroll<4>([&](auto i) EF_FLAT { v[i] = V::Load(finish.starts + i * (V::kBytes / 4)); });
+  }
+  [[gnu::always_inline]] inline void Add(const Quads<V>& x, const std::int8_t* weights) {
+    Unroll<4>([&](auto i) EF_FLAT { v[i] = V::Dot(v[i], x.v[i], V::Load(weights + i * V::kBytes)); });
+  }
+  [[gnu::always_inline]] inline typename V::Int Bytes(const Scaler& scaler, const float* multipliers) const {
+    return scaler.template Four<V>(v[0], v[1], v[2], v[3], multipliers);
+  }
+};
 
 // Each interleaved column of four input rows serves two rows and three columns of outputs.
 template <typename V>
-void DepthwisePair(const DepthwiseBlock& block, const DepthwiseRows& rows, std::uint8_t* first, std::uint8_t* second) {
-  const Convolution& s = *block.shape;
+void DepthwisePair(const DepthwiseBlock& given, const DepthwiseRows& given_rows, std::uint8_t* first, std::uint8_t* second) {
+  const DepthwiseBlock block = given;  // copies that stores of bytes cannot change
+  const DepthwiseRows rows = given_rows;
+  const Convolution s = *block.shape;
   const auto padding = V::Set8(block.source_zero);
   const auto column = [&](std::int64_t x) {
     if (x < 0 || x >= s.width) return Quads<V>{{padding, padding, padding, padding}};
@@ -102,29 +115,28 @@ void DepthwisePair(const DepthwiseBlock& block, const DepthwiseRows& rows, std::
   Quads<V> middle = column(1 - s.pad_left);
   for (std::int64_t x = 0; x < s.out_width; ++x) {
     const Quads<V> right = column(x + 2 - s.pad_left);
-    for (int row = 0; row < 2; ++row) {
-      std::uint8_t* target = row == 0 ? first : second;
-      if (target == nullptr) break;
-      typename V::Int sums[4];
-      LoadStarts<V>(block.finish, sums);
-      AddQuads<V>(left, block.weights + row * kSet, sums);
-      AddQuads<V>(middle, block.weights + (2 + row) * kSet, sums);
-      AddQuads<V>(right, block.weights + (4 + row) * kSet, sums);
-      StoreFirst(target + x * s.channels, scaler.Four<V>(sums, block.finish.multipliers), block.outputs);
-    }
+    const auto row = [&](int index, std::uint8_t* target) EF_FLAT {
+      Sums<V> sums(block.finish);
+      sums.Add(left, block.weights + index * kSet);
+      sums.Add(middle, block.weights + (2 + index) * kSet);
+      sums.Add(right, block.weights + (4 + index) * kSet);
+      StoreFirst(target + x * s.channels, sums.Bytes(scaler, block.finish.multipliers), block.outputs);
+    };
+    row(0, first);
+    if (second != nullptr) row(1, second);
     left = middle;
     middle = right;
   }
 }
 
 template <typename V>
-void DepthwiseRow(const DepthwiseBlock& block, const std::uint8_t* const* rows, std::uint8_t* target) {
-  const Convolution& s = *block.shape;
+void DepthwiseRow(const DepthwiseBlock& given, const std::uint8_t* const* rows, std::uint8_t* target) {
+  const DepthwiseBlock block = given;  // copies that stores of bytes cannot change
+  const Convolution s = *block.shape;
   const auto padding = V::Set8(block.source_zero);
   const Scaler scaler(block.finish);
   for (std::int64_t out = 0; out < s.out_width; ++out) {
-    typename V::Int sums[4];
-    LoadStarts<V>(block.finish, sums);
+    Sums<V> sums(block.finish);
     const std::int8_t* weights = block.weights;
     for (std::int64_t tap = 0; tap < s.kernel_width; ++tap) {
       const std::int64_t x = out * s.stride_x - s.pad_left + tap * s.dilation_x;
@@ -133,10 +145,10 @@ void DepthwiseRow(const DepthwiseBlock& block, const std::uint8_t* const* rows, 
         return inside && y < s.kernel_height && rows[y] != nullptr ? V::Load(rows[y] + x * s.channels) : padding;
       };
       for (std::int64_t y = 0; y < s.kernel_height; y += 4, weights += 4 * V::kBytes) {
-        AddQuads<V>(Quads<V>::Interleave(load(y), load(y + 1), load(y + 2), load(y + 3)), weights, sums);
+        sums.Add(Quads<V>::Interleave(load(y), load(y + 1), load(y + 2), load(y + 3)), weights);
       }
     }
-    StoreFirst(target + out * s.channels, scaler.Four<V>(sums, block.finish.multipliers), block.outputs);
+    StoreFirst(target + out * s.channels, sums.Bytes(scaler, block.finish.multipliers), block.outputs);
   }
 }
 

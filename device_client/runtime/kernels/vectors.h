@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "device_client/runtime/kernels/tiles.h"
 
@@ -12,6 +13,15 @@ namespace edgefleet::runtime::kernels {
 namespace {
 
 #define EF_INLINE [[gnu::always_inline]] static inline
+// After a lambda's parameters: its body becomes part of the caller, so that arrays it indexes by constants become registers.
+#define EF_FLAT __attribute__((always_inline))
+
+// body(0), body(1) ... body(N - 1), each index a constant.
+template <int N, typename Body>
+EF_INLINE void Unroll(Body&& body) {
+  [&]<int... I>(std::integer_sequence<int, I...>) EF_FLAT { (body(std::integral_constant<int, I>{}), ...); }
+  (std::make_integer_sequence<int, N>{});
+}
 
 struct Zmm {
   using Int = __m512i;
@@ -97,11 +107,12 @@ class Scaler {
   [[gnu::always_inline]] inline explicit Scaler(const Finish& finish) : finish_(finish) {}
 
   template <typename V>
-  [[gnu::always_inline]] inline typename V::Int Four(const typename V::Int* sums, const float* multipliers) const {
+  [[gnu::always_inline]] inline typename V::Int Four(typename V::Int s0, typename V::Int s1, typename V::Int s2,
+                                                     typename V::Int s3, const float* by) const {
     constexpr int kElements = V::kBytes / 4;
     const auto zero = V::Set16(finish_.target_zero);
-    const auto a = V::Pack32(V::Scaled(sums[0], multipliers), V::Scaled(sums[1], multipliers + kElements));
-    const auto b = V::Pack32(V::Scaled(sums[2], multipliers + 2 * kElements), V::Scaled(sums[3], multipliers + 3 * kElements));
+    const auto a = V::Pack32(V::Scaled(s0, by), V::Scaled(s1, by + kElements));
+    const auto b = V::Pack32(V::Scaled(s2, by + 2 * kElements), V::Scaled(s3, by + 3 * kElements));
     return V::Clamp8(V::Pack16(V::Add16(a, zero), V::Add16(b, zero)), V::Set8(finish_.low), V::Set8(finish_.high));
   }
   [[gnu::always_inline]] inline __m256i Two(__m512i a, __m512i b, const float* multipliers) const {
@@ -118,8 +129,6 @@ class Scaler {
  private:
   const Finish finish_;
 };
-
-#undef EF_INLINE
 
 }  // namespace
 }  // namespace edgefleet::runtime::kernels
