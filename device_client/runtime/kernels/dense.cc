@@ -44,13 +44,19 @@ void CopyIntoFrame(const Convolution& s, const Frame& frame, std::int32_t zero, 
 // Where the windows of consecutive pixels of the target begin.
 class Windows {
  public:
-  Windows(const Convolution& s, std::int64_t frame_width, std::int64_t pixels, const std::uint8_t* source)
+  Windows(const Convolution& s, std::int64_t frame_width, const std::uint8_t* source)
       : source_(source),
-        width_(IsPointwise(s) ? pixels : s.out_width),
+        pointwise_(IsPointwise(s)),
+        width_(s.out_width),
         step_x_(s.stride_x * s.channels),
         step_y_(s.stride_y * frame_width * s.channels) {}
   std::int64_t step_x() const { return step_x_; }
   void Fill(std::int64_t pixel, std::int64_t count, std::int64_t offset, const std::uint8_t** rows) const {
+    if (pointwise_) {
+      const std::uint8_t* row = source_ + offset + pixel * step_x_;
+      for (std::int64_t m = 0; m < count; ++m, row += step_x_) rows[m] = row;
+      return;
+    }
     std::int64_t y = pixel / width_;
     std::int64_t x = pixel % width_;
     for (std::int64_t m = 0; m < count; ++m) {
@@ -64,6 +70,7 @@ class Windows {
 
  private:
   const std::uint8_t* source_;
+  bool pointwise_;
   std::int64_t width_;
   std::int64_t step_x_;
   std::int64_t step_y_;
@@ -87,11 +94,14 @@ class Product {
     // Weights that stay in the first cache are walked once a tile of pixels, so that a target's line is written once; others
     // are walked once in all.
     constexpr std::int64_t kNearBytes = 24 * 1024;
+    constexpr std::int64_t kNearBlocks = 8;
     const std::int64_t blocks = (outputs_ + kBlock - 1) / kBlock;
-    if (outputs_ * WeightBytes() <= kNearBytes) {
-      for (std::int64_t pixel = 0; pixel < pixels_; pixel += TileRows(kBlockVectors)) {
-        const std::int64_t count = std::min(TileRows(kBlockVectors), pixels_ - pixel);
-        for (std::int64_t b = 0; b < blocks; ++b) RunTile(BlockAt(b), b, pixel, count);
+    if (outputs_ * WeightBytes() <= kNearBytes && blocks <= kNearBlocks) {
+      DenseBlock near[kNearBlocks];
+      for (std::int64_t b = 0; b < blocks; ++b) near[b] = BlockAt(b);
+      const std::int64_t rows = TileRows(VectorsOf(near[0].outputs));
+      for (std::int64_t pixel = 0; pixel < pixels_; pixel += rows) {
+        for (std::int64_t b = 0; b < blocks; ++b) RunTile(near[b], b, pixel, std::min(rows, pixels_ - pixel));
       }
       return;
     }
@@ -234,7 +244,7 @@ void RunDense(const Convolution& shape, const std::byte* packed, std::int64_t ba
           .sums_in = nullptr,
           .sums_out = nullptr,
       };
-      const Windows windows(shape, frame.width, pixels, image + g * (shape.channels / shape.groups));
+      const Windows windows(shape, frame.width, image + g * (shape.channels / shape.groups));
       const Product product(*VnniTiles(), windows, pixels, group_outputs, first,
                             target + n * pixels * shape.outputs + g * group_outputs);
       amx != nullptr&& pixels >= kAmxPixelsMin ? product.RunPanels(*amx) : product.Run();

@@ -54,8 +54,7 @@ void Dense(const DenseBlock& given, const std::uint8_t* const* given_rows, std::
     if constexpr (N == 4) {
       Unroll<B>([&](auto b) EF_FLAT {
         const auto& four = sums[m];
-        const __m512i bytes =
-            scaler.Four<Zmm>(four[b * 4], four[b * 4 + 1], four[b * 4 + 2], four[b * 4 + 3], by + b * kBlock);
+        const __m512i bytes = scaler.Four<Zmm>(four[b * 4], four[b * 4 + 1], four[b * 4 + 2], four[b * 4 + 3], by + b * kBlock);
         StoreFirst(out + b * kBlock, bytes, B > 1 ? kBlock : block.outputs);
       });
     } else if constexpr (N >= 2) {
