@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kSuffix = ".npy";
 constexpr std::size_t kNameMax = 512;
 constexpr std::uint64_t kRatioFreeBytes = 1 << 20;
+constexpr std::uint64_t kFortranBytesMax = std::uint64_t{1} << 30;  // turned into C order in memory
 constexpr zip_uint16_t kDosDate1980 = 0x21;
 constexpr zip_uint32_t kDeflateLevel = 1;  // noisy floats gain next to nothing from more
 
@@ -222,6 +223,10 @@ Result<std::unique_ptr<ArrayStream>> NpzReader::Stream(const std::string& name) 
   const std::uint64_t size = header.data_bytes;
   auto stream = std::make_unique<MemberStream>(name, std::move(header), std::move(file));
   if (!fortran_order) return std::unique_ptr<ArrayStream>(std::move(stream));
+  if (size > kFortranBytesMax) {
+    return InvalidArgument("TOO_LARGE", "array '" + name + "' is in Fortran order and larger than " +
+                                            std::to_string(kFortranBytesMax) + " bytes; save numpy.ascontiguousarray(x)");
+  }
   Bytes columns(size);
   EF_RETURN_IF_ERROR(stream->Read(columns));
   const auto rows = std::make_shared<const Bytes>(ToRowMajor(stream->info(), columns));

@@ -34,6 +34,10 @@ CLI::App* AddCommand(CLI::App& parent, Action& action, const std::string& name, 
 void AddModelCommands(CLI::App& app, Action& action);
 void AddPublishCommand(CLI::App& model, Action& action);
 void AddModelFileCommands(CLI::App& model, Action& action);  // fetch, eval
+void AddModelCompileCommand(CLI::App& model, Action& action);
+void AddModelInspectCommand(CLI::App& model, Action& action);
+void AddModelRunCommand(CLI::App& model, Action& action);
+void AddModelBenchCommand(CLI::App& model, Action& action);
 void AddTaskCommands(CLI::App& app, Action& action);
 void AddTaskCreate(CLI::App& task, Action& action);
 void AddDeviceCommands(CLI::App& app, Action& action);

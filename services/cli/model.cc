@@ -243,7 +243,8 @@ void PrintVersion(const Output& out, const pb::Version& version) {
 }
 
 void AddModelCommands(CLI::App& app, Action& action) {
-  CLI::App* model = app.add_subcommand("model", "publish, list, inspect, alias and fetch models");
+  CLI::App* model =
+      app.add_subcommand("model", "compile, inspect, run and measure model files; publish, list, alias and fetch models");
   model->require_subcommand(1);
   model->fallthrough();
   AddPublishCommand(*model, action);
@@ -283,6 +284,10 @@ void AddModelCommands(CLI::App& app, Action& action) {
                        "  edgefleet model report fashion@3\n", &Report, report);
   command->add_option("MODEL", report->ref, "NAME@VERSION or NAME:ALIAS")->required();
   AddModelFileCommands(*model, action);
+  AddModelCompileCommand(*model, action);
+  AddModelInspectCommand(*model, action);
+  AddModelRunCommand(*model, action);
+  AddModelBenchCommand(*model, action);
 }
 
 }  // namespace edgefleet::cli

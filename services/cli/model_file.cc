@@ -7,11 +7,10 @@
 #include "base/file.h"
 #include "cdn_origin/manifest/manifest.h"
 #include "device_client/runtime/evaluate.h"
-#include "device_client/runtime/format/efm.h"
-#include "device_client/runtime/session.h"
 #include "device_client/update/curl_fetcher.h"
 #include "device_client/update/updater.h"
 #include "services/cli/commands.h"
+#include "services/cli/local_model.h"
 
 namespace edgefleet::cli {
 namespace {
@@ -31,8 +30,7 @@ struct FetchSpec {
 struct EvalSpec {
   std::string model;
   std::string data;
-  std::string delegate = "onednn";
-  int threads = 1;
+  ExecutionSpec execution;
 };
 
 Result<crypto::Ed25519PublicKey> ReadPublicKey(const std::string& path) {
@@ -150,15 +148,12 @@ class NpzDataset final : public runtime::Dataset {
 };
 
 Status Eval(Context& context, const EvalSpec& spec) {
-  EF_ASSIGN_OR_RETURN(auto file, MappedFile::Open(spec.model));
-  EF_ASSIGN_OR_RETURN(auto graph, runtime::LoadEfm(std::move(file)));
+  EF_ASSIGN_OR_RETURN(const auto graph, LoadModel(spec.model));
   EF_ASSIGN_OR_RETURN(auto data_file, MappedFile::Open(spec.data));
   if (data_file->bytes().size() > kDataFileBytesMax) return InvalidArgument("TOO_LARGE", spec.data + " is larger than 1 GiB");
   EF_ASSIGN_OR_RETURN(auto archive, arrays::ReadNpz(data_file->bytes()));
   EF_ASSIGN_OR_RETURN(const auto data, NpzDataset::Make(std::move(archive)));
-  EF_ASSIGN_OR_RETURN(auto session,
-                      runtime::Session::Create(std::make_shared<const runtime::Graph>(std::move(graph)),
-                                               {.delegate = spec.delegate, .threads = spec.threads, .batch = kBatch}));
+  EF_ASSIGN_OR_RETURN(const auto session, MakeSession(graph, spec.execution, kBatch));
   EF_ASSIGN_OR_RETURN(const auto result, runtime::Evaluate(*session, data));
   const auto& info = session->info();
   if (context.out.json) {
@@ -172,7 +167,7 @@ Status Eval(Context& context, const EvalSpec& spec) {
   context.out.PrintFields({{"examples", std::to_string(result.examples)},
                            {"accuracy", FormatPercent(result.accuracy)},
                            {"loss", FormatNumber(result.cross_entropy)},
-                           {"delegate", info.delegate + ", " + FormatPercent(info.coverage) + " of the nodes"}});
+                           {"delegate", DelegateText(info)}});
   return OkStatus();
 }
 
@@ -200,8 +195,7 @@ void AddModelFileCommands(CLI::App& model, Action& action) {
                        &Eval, eval);
   command->add_option("FILE", eval->model, "the .efm file")->required()->check(CLI::ExistingFile);
   command->add_option("DATA", eval->data, ".npz with float32 inputs and int64 'labels'")->required()->check(CLI::ExistingFile);
-  command->add_option("--delegate", eval->delegate, "onednn or reference")->capture_default_str();
-  command->add_option("--threads", eval->threads, "1 to 64")->capture_default_str()->check(CLI::Range(1, 64));
+  AddExecutionOptions(*command, eval->execution);
 }
 
 }  // namespace edgefleet::cli

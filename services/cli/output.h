@@ -24,6 +24,7 @@ enum ExitCode : int {
 // Reasons that the command itself gives.
 inline constexpr char kReasonUsage[] = "BAD_USAGE";
 inline constexpr char kReasonRefused[] = "VERSION_REFUSED";
+inline constexpr char kReasonModelRefused[] = "MODEL_REFUSED";
 
 ExitCode ExitCodeOf(const Status& status);
 

@@ -1,0 +1,66 @@
+// Files of arrays as a model's inputs and outputs, by the names they have in the graph.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/arrays/array.h"
+#include "base/arrays/npz.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "device_client/runtime/graph.h"
+
+namespace edgefleet::cli {
+
+// An input or output of a graph.
+struct Port {
+  std::string name;
+  arrays::ElementType type = arrays::ElementType::kFloat32;
+  std::vector<std::int64_t> shape;  // of one example
+  bool batched = false;             // dimension 0, which is 1 here, counts examples
+
+  std::string ToString() const;  // "float32 [examples, 1, 28, 28]"
+};
+
+// UNIMPLEMENTED [TYPE_UNSUPPORTED] for a type that .npy files do not have.
+Result<std::vector<Port>> InputPorts(const runtime::Graph& graph);
+Result<std::vector<Port>> OutputPorts(const runtime::Graph& graph);
+
+// The inputs of a model from an .npz, or from the .npy of a model with one input, read a few examples at a time.
+class InputArrays {
+ public:
+  // INVALID_ARGUMENT [BAD_INPUT] names the array that is missing or does not fit, what it is and what is wanted; or an error of
+  // NpzReader or NpyFile.
+  static Result<InputArrays> Open(const std::filesystem::path& path, std::vector<Port> ports);
+
+  std::int64_t examples() const { return examples_; }
+  // Arrays that no input has the name of.
+  const std::vector<std::string>& ignored() const { return ignored_; }
+  // The next `count` examples of each input. INVALID_ARGUMENT [BAD_INPUT] for NaN.
+  Status Read(std::int64_t count, std::vector<Bytes>& buffers);
+
+ private:
+  Status OpenStreams(const std::filesystem::path& path);
+  Status Check(std::size_t index);
+
+  std::vector<Port> ports_;
+  std::shared_ptr<const MappedFile> file_;
+  std::unique_ptr<arrays::NpzReader> archive_;
+  std::vector<std::unique_ptr<arrays::ArrayStream>> streams_;  // one a port
+  std::vector<std::string> ignored_;
+  std::int64_t examples_ = 1;
+  std::int64_t done_ = 0;
+};
+
+// Where a result shall go: refused before the work begins if it cannot be written there. NOT_FOUND [FILE_MISSING],
+// PERMISSION_DENIED [FILE_DENIED], INVALID_ARGUMENT [NOT_A_FILE | NOT_A_FOLDER].
+Status CheckWritable(const std::filesystem::path& path);
+
+// An .npz; a .npy if `path` ends so and there is one array. The file appears whole or not at all.
+Status WriteArrays(const std::filesystem::path& path, const arrays::Archive& archive);
+
+}  // namespace edgefleet::cli

@@ -1,0 +1,135 @@
+// edgefleet model compile: the registry's compiler, here, on files.
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "base/file.h"
+#include "registry/compiler/compiler.h"
+#include "services/cli/commands.h"
+#include "services/cli/local_model.h"
+#include "services/cli/model_arrays.h"
+
+namespace edgefleet::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct CompileSpec {
+  std::string network;
+  std::string output;
+  std::string precision = "fp32";
+  std::string calibration;
+  std::string evaluation;
+  double accuracy_drop = 1.0;
+  std::string report;
+};
+
+Error Usage(std::string message) { return InvalidArgument(kReasonUsage, std::move(message)); }
+
+Status CheckSpec(const CompileSpec& spec) {
+  if (spec.precision == "int8" && spec.calibration.empty()) {
+    return Usage("--precision int8 needs --calibration DATA.npz: examples of what the model will see");
+  }
+  EF_RETURN_IF_ERROR(CheckWritable(spec.output));
+  return spec.report.empty() ? OkStatus() : CheckWritable(spec.report);
+}
+
+Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec& spec) {
+  EF_ASSIGN_OR_RETURN(const auto network, MappedFile::Open(spec.network));
+  std::shared_ptr<const MappedFile> calibration;
+  std::shared_ptr<const MappedFile> evaluation;
+  compiler::CompileInput input;
+  input.name = fs::path(spec.network).stem().string();
+  input.onnx = network->bytes();
+  if (spec.precision != "fp32") {
+    EF_ASSIGN_OR_RETURN(calibration, MappedFile::Open(spec.calibration));
+    input.calibration = calibration->bytes();
+  }
+  if (!spec.evaluation.empty()) {
+    EF_ASSIGN_OR_RETURN(evaluation, MappedFile::Open(spec.evaluation));
+    input.evaluation = evaluation->bytes();
+  }
+  input.options.accuracy_drop_points_max = spec.accuracy_drop;
+  input.on_stage = [&context](std::string_view stage) { context.out.Note("compiling: " + std::string(stage)); };
+  return compiler::Compile(input);
+}
+
+void PrintCompiled(Context& context, const CompileSpec& spec, const compiler::CompileOutput& output,
+                   const compiler::Variant& chosen) {
+  const compiler::Variant& fp32 = output.variants.front();
+  const double share = static_cast<double>(chosen.efm.size()) / static_cast<double>(fp32.efm.size());
+  if (context.out.json) {
+    Json variants = Json::array();
+    for (const compiler::Variant& variant : output.variants) {
+      Json one{{"precision", variant.precision}, {"bytes", variant.efm.size()}, {"trainable", variant.trainable}};
+      if (variant.metrics) {
+        one.update({{"examples", variant.metrics->examples},
+                    {"accuracy", variant.metrics->accuracy},
+                    {"loss", variant.metrics->loss}});
+      }
+      variants.push_back(std::move(one));
+    }
+    context.out.PrintJson({{"file", spec.output},
+                           {"precision", chosen.precision},
+                           {"bytes", chosen.efm.size()},
+                           {"share_of_fp32", share},
+                           {"parameters", output.parameter_count},
+                           {"variants", variants}});
+    return;
+  }
+  context.out.PrintFields({{"file", spec.output},
+                           {"precision", chosen.precision},
+                           {"size", FormatBytes(chosen.efm.size()) + ", " + FormatPercent(share) + " of fp32"},
+                           {"parameters", std::to_string(output.parameter_count)}});
+  if (!chosen.metrics) return;
+  std::vector<Row> rows;
+  for (const compiler::Variant& variant : output.variants) {
+    rows.push_back({variant.precision, FormatPercent(variant.metrics->accuracy), FormatNumber(variant.metrics->loss),
+                    FormatBytes(variant.efm.size())});
+  }
+  context.out.PrintTable({"PRECISION", "ACCURACY", "LOSS", "SIZE"}, rows);
+}
+
+Status Compile(Context& context, const CompileSpec& spec) {
+  EF_RETURN_IF_ERROR(CheckSpec(spec));
+  auto output = RunCompiler(context, spec);
+  if (!output) return std::move(output).error().Annotate(spec.network);
+  if (!spec.report.empty()) EF_RETURN_IF_ERROR(WriteFileAtomic(spec.report, AsBytes(output->report_json)));
+  if (output->refusal) return FailedPrecondition(kReasonModelRefused, *output->refusal);
+  const auto chosen = std::ranges::find(output->variants, spec.precision, &compiler::Variant::precision);
+  if (chosen == output->variants.end()) return Internal("VARIANT_MISSING", "the compiler made no " + spec.precision + " file");
+  EF_RETURN_IF_ERROR(WriteFileAtomic(spec.output, chosen->efm));
+  PrintCompiled(context, spec, *output, *chosen);
+  return OkStatus();
+}
+
+constexpr char kExamples[] =
+    "  edgefleet model compile cnn.onnx -o cnn.efm\n"
+    "  edgefleet model compile cnn.onnx -o cnn-int8.efm --precision int8 --calibration train.npz \\\n"
+    "      --eval test.npz --max-accuracy-drop 0.5 --report report.json\n"
+    "\n"
+    "Needs no server. A network that loses more accuracy than allowed is refused (exit code 5), and no file is written but\n"
+    "the report.\n";
+
+}  // namespace
+
+void AddModelCompileCommand(CLI::App& model, Action& action) {
+  auto spec = std::make_shared<CompileSpec>();
+  auto* command = AddCommand(model, action, "compile", "compile a network to a model file, here", kExamples, &Compile, spec);
+  command->add_option("NET", spec->network, "the network, ONNX")->required()->check(CLI::ExistingFile);
+  command->add_option("-o,--output", spec->output, "where to write the .efm file")->required();
+  command->add_option("--precision", spec->precision, "fp32 or int8")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "int8"}));
+  command->add_option("--calibration", spec->calibration, "inputs as .npz; needed for int8")->check(CLI::ExistingFile);
+  command->add_option("--eval", spec->evaluation, "inputs and labels as .npz; measures what is compiled")
+      ->check(CLI::ExistingFile);
+  command
+      ->add_option("--max-accuracy-drop", spec->accuracy_drop,
+                   "points of accuracy on --eval that may be lost against fp32 before the network is refused")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 100.0));
+  command->add_option("--report", spec->report, "where to write the compiler's report, JSON");
+}
+
+}  // namespace edgefleet::cli
