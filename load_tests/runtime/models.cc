@@ -198,14 +198,14 @@ Bytes MakeDense(std::uint64_t seed, std::int64_t width, int layers) {
   return writer.Finish();
 }
 
-OrtTensor MakeInput(std::uint64_t seed, std::vector<std::int64_t> shape) {
+arrays::Array MakeInput(std::uint64_t seed, std::vector<std::int64_t> shape) {
   std::int64_t count = 1;
   for (const std::int64_t dim : shape) count *= dim;
   std::vector<float> values(static_cast<std::size_t>(count));
   SeededRandom random(seed);
   std::normal_distribution<float> normal;
   for (float& value : values) value = normal(random);
-  return MakeOrtTensor<float>(std::move(shape), values);
+  return arrays::MakeArray<float>(std::move(shape), values);
 }
 
 }  // namespace edgefleet::load_tests

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/arrays/array.h"
 #include "base/bytes.h"
-#include "load_tests/runtime/ort/session.h"
 
 namespace edgefleet::load_tests {
 
@@ -31,6 +31,6 @@ Bytes MakeMatMul(std::uint64_t seed, std::int64_t inner, std::int64_t outer);
 Bytes MakeDense(std::uint64_t seed, std::int64_t width, int layers);
 
 // An input of values from N(0, 1); the same seed gives the same values.
-OrtTensor MakeInput(std::uint64_t seed, std::vector<std::int64_t> shape);
+arrays::Array MakeInput(std::uint64_t seed, std::vector<std::int64_t> shape);
 
 }  // namespace edgefleet::load_tests

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "load_tests/runtime/ort/session.h"
+
 namespace edgefleet::load_tests {
 namespace {
 
@@ -54,7 +56,7 @@ Result<onnx::ModelProto> Parse(ByteView bytes) {
 Bytes Serialize(const onnx::ModelProto& model) { return ToBytes(AsBytes(model.SerializeAsString())); }
 
 // The range of every activation over the examples, from a model that gives them all out.
-Result<std::map<std::string, Range>> Calibrate(onnx::ModelProto model, std::span<const OrtTensor> examples) {
+Result<std::map<std::string, Range>> Calibrate(onnx::ModelProto model, std::span<const arrays::Array> examples) {
   onnx::GraphProto& graph = *model.mutable_graph();
   std::set<std::string> known;
   for (const onnx::ValueInfoProto& output : graph.output()) known.insert(output.name());
@@ -71,9 +73,9 @@ Result<std::map<std::string, Range>> Calibrate(onnx::ModelProto model, std::span
     Range& range = ranges[name];
     range = {std::min(range.low, low), std::max(range.high, high)};
   };
-  for (const OrtTensor& example : examples) {
+  for (const arrays::Array& example : examples) {
     widen(graph.input(0).name(), example.values<float>());
-    EF_ASSIGN_OR_RETURN(const std::vector<OrtTensor> outputs, session.Run({example}));
+    EF_ASSIGN_OR_RETURN(const std::vector<arrays::Array> outputs, session.Run({example}));
     for (std::size_t i = 0; i < outputs.size(); ++i) widen(session.outputs()[i].name, outputs[i].values<float>());
   }
   return ranges;
@@ -248,7 +250,7 @@ class QdqWriter {
 
 }  // namespace
 
-Result<Bytes> QuantizeQdq(ByteView model, std::span<const OrtTensor> examples, QdqBoundary boundary) {
+Result<Bytes> QuantizeQdq(ByteView model, std::span<const arrays::Array> examples, QdqBoundary boundary) {
   EF_ASSIGN_OR_RETURN(const onnx::ModelProto parsed, Parse(model));
   EF_ASSIGN_OR_RETURN(auto ranges, Calibrate(parsed, examples));
   return QdqWriter(parsed, std::move(ranges), boundary).Write();

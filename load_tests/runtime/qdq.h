@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <span>
 
+#include "base/arrays/array.h"
 #include "base/bytes.h"
 #include "base/status.h"
-#include "load_tests/runtime/ort/session.h"
 
 namespace edgefleet::load_tests {
 
@@ -22,6 +22,6 @@ enum class QdqBoundary : std::uint8_t {
 // largest value (and 0) that ONNX Runtime computes on `examples`; Relu and Clip go into the range of the node before them;
 // weights are int8, symmetric, a scale an output channel (range / 127); biases int32 of scale activation * weight.
 // INVALID_ARGUMENT [QDQ_MODEL], or an error of OrtSession.
-Result<Bytes> QuantizeQdq(ByteView model, std::span<const OrtTensor> examples, QdqBoundary boundary = QdqBoundary::kFloat);
+Result<Bytes> QuantizeQdq(ByteView model, std::span<const arrays::Array> examples, QdqBoundary boundary = QdqBoundary::kFloat);
 
 }  // namespace edgefleet::load_tests

@@ -28,7 +28,7 @@ std::int64_t ParameterCount(const Bytes& model) {
   return count;
 }
 
-std::vector<float> RunOne(const Bytes& model, const OrtTensor& input) {
+std::vector<float> RunOne(const Bytes& model, const arrays::Array& input) {
   const auto session = OrtSession::Load(model);
   if (!session) {
     ADD_FAILURE() << session.error().ToString();
@@ -66,7 +66,7 @@ TEST_F(Ort, TellsAndTakesWhatTheModelDeclares) {
   ASSERT_TRUE(session) << session.error().ToString();
   ASSERT_EQ(session->inputs().size(), 1U);
   EXPECT_EQ(session->inputs()[0].name, "image");
-  EXPECT_EQ(session->inputs()[0].type, OrtType::kFloat);
+  EXPECT_EQ(session->inputs()[0].type, arrays::ElementType::kFloat32);
   EXPECT_THAT(session->inputs()[0].shape, ElementsAre(-1, 1, 28, 28));
   EXPECT_EQ(session->outputs()[0].name, "logits");
 
@@ -87,14 +87,14 @@ TEST_F(Ort, ErrorsAreValues) {
   const auto session = OrtSession::Load(MakeFedAvg2nn(1));
   ASSERT_TRUE(session);
   EXPECT_EQ(session->Run({}).error().reason(), "ORT_INPUT");
-  OrtTensor input = MakeInput(1, {1, 1, 28, 28});
+  arrays::Array input = MakeInput(1, {1, 1, 28, 28});
   input.shape[0] = 2;
   EXPECT_EQ(session->Run({input}).error().reason(), "ORT_INPUT");
   EXPECT_THAT(session->Run({MakeInput(1, {1, 1, 28, 27})}).error().message(), HasSubstr("invalid dimensions"));
 }
 
 TEST_F(Ort, FoldedBatchNormsComputeTheSame) {
-  const OrtTensor image = MakeInput(7, {1, 3, 224, 224});
+  const arrays::Array image = MakeInput(7, {1, 3, 224, 224});
   const std::vector<float> nodes = RunOne(MakeMobileNetV2(1, BatchNorms::kNodes), image);
   const std::vector<float> folded = RunOne(MakeMobileNetV2(1, BatchNorms::kFolded), image);
   ASSERT_EQ(nodes.size(), 1000U);
@@ -114,7 +114,7 @@ TEST_F(Ort, QdqModelsAreNearTheirFloatOnes) {
                         Case{"mobilenet", MakeMobileNetV2(1, BatchNorms::kFolded), {1, 3, 224, 224}},
                         Case{"matmul", MakeMatMul(1, 64, 48), {5, 64}}}) {
     SCOPED_TRACE(c.name);
-    const std::vector<OrtTensor> examples{MakeInput(1, c.shape), MakeInput(2, c.shape)};
+    const std::vector<arrays::Array> examples{MakeInput(1, c.shape), MakeInput(2, c.shape)};
     const auto qdq = QuantizeQdq(c.model, examples);
     ASSERT_TRUE(qdq) << qdq.error().ToString();
     EXPECT_LT(qdq->size(), c.model.size() / 2);
@@ -123,14 +123,14 @@ TEST_F(Ort, QdqModelsAreNearTheirFloatOnes) {
 }
 
 TEST_F(Ort, QdqBoundariesCanBeUint8) {
-  const std::vector<OrtTensor> examples{MakeInput(1, {5, 64})};
+  const std::vector<arrays::Array> examples{MakeInput(1, {5, 64})};
   const auto qdq = QuantizeQdq(MakeMatMul(1, 64, 48), examples, QdqBoundary::kUint8);
   ASSERT_TRUE(qdq) << qdq.error().ToString();
   const auto session = OrtSession::Load(*qdq);
   ASSERT_TRUE(session) << session.error().ToString();
-  EXPECT_EQ(session->inputs()[0].type, OrtType::kUint8);
-  EXPECT_EQ(session->outputs()[0].type, OrtType::kUint8);
-  EXPECT_TRUE(session->Run({MakeOrtTensor<std::uint8_t>({5, 64}, std::vector<std::uint8_t>(320, 7))}));
+  EXPECT_EQ(session->inputs()[0].type, arrays::ElementType::kUint8);
+  EXPECT_EQ(session->outputs()[0].type, arrays::ElementType::kUint8);
+  EXPECT_TRUE(session->Run({arrays::MakeArray<std::uint8_t>({5, 64}, std::vector<std::uint8_t>(320, 7))}));
   EXPECT_EQ(QuantizeQdq(MakeMobileNetV2(1, BatchNorms::kNodes), examples).error().reason(), "QDQ_MODEL");
 }
 

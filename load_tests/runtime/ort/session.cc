@@ -1,7 +1,7 @@
 #include "load_tests/runtime/ort/session.h"
 
-#include <functional>
-#include <numeric>
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "load_tests/runtime/ort/api.h"
@@ -38,30 +38,30 @@ Result<OwnedT> Make(const Function& function, Args... args) {
   return OwnedT(object);
 }
 
-Result<OrtType> TypeOf(int type) {
-  switch (static_cast<OrtType>(type)) {
-    case OrtType::kFloat:
-    case OrtType::kUint8:
-    case OrtType::kInt8:
-    case OrtType::kInt32:
-    case OrtType::kInt64:
-    case OrtType::kBool:
-      return static_cast<OrtType>(type);
-  }
-  return Unimplemented("ORT_TYPE", "tensors of ONNX's element type " + std::to_string(type) + " are not bound");
-}
-
-struct TypeAndShape {
-  OrtType type = OrtType::kFloat;
-  std::vector<std::int64_t> shape;
+// ONNX's TensorProto.DataType.
+constexpr std::pair<int, arrays::ElementType> kTypes[] = {
+    {1, arrays::ElementType::kFloat32},  {2, arrays::ElementType::kUint8},   {3, arrays::ElementType::kInt8},
+    {4, arrays::ElementType::kUint16},   {5, arrays::ElementType::kInt16},   {6, arrays::ElementType::kInt32},
+    {7, arrays::ElementType::kInt64},    {9, arrays::ElementType::kBool},    {10, arrays::ElementType::kFloat16},
+    {11, arrays::ElementType::kFloat64}, {12, arrays::ElementType::kUint32}, {13, arrays::ElementType::kUint64},
 };
 
-Result<TypeAndShape> Read(const ort::TensorInfo* info) {
+Result<arrays::ElementType> TypeOf(int onnx_type) {
+  const auto* found = std::ranges::find(kTypes, onnx_type, &std::pair<int, arrays::ElementType>::first);
+  if (found != std::end(kTypes)) return found->second;
+  return Unimplemented("ORT_TYPE", "tensors of ONNX's element type " + std::to_string(onnx_type) + " are not bound");
+}
+
+int OnnxTypeOf(arrays::ElementType type) {
+  return std::ranges::find(kTypes, type, &std::pair<int, arrays::ElementType>::second)->first;
+}
+
+Result<arrays::ArrayInfo> Read(const ort::TensorInfo* info) {
   int type = 0;
   std::size_t dimensions = 0;
   EF_RETURN_IF_ERROR(ort::Check(ort::GetTensorElementType(info, &type)));
   EF_RETURN_IF_ERROR(ort::Check(ort::GetDimensionsCount(info, &dimensions)));
-  TypeAndShape result;
+  arrays::ArrayInfo result;
   EF_ASSIGN_OR_RETURN(result.type, TypeOf(type));
   result.shape.resize(dimensions);
   EF_RETURN_IF_ERROR(ort::Check(ort::GetDimensions(info, result.shape.data(), dimensions)));
@@ -81,7 +81,7 @@ Result<OrtPort> ReadPort(const ort::Session* session, std::size_t index, const G
   const ort::TensorInfo* tensor_info = nullptr;  // belongs to type_info
   EF_RETURN_IF_ERROR(ort::Check(ort::CastTypeInfoToTensorInfo(type_info.get(), &tensor_info)));
   if (tensor_info == nullptr) return Unimplemented("ORT_TYPE", "'" + port.name + "' is no tensor");
-  EF_ASSIGN_OR_RETURN(TypeAndShape read, Read(tensor_info));
+  EF_ASSIGN_OR_RETURN(arrays::ArrayInfo read, Read(tensor_info));
   port.type = read.type;
   port.shape = std::move(read.shape);
   return port;
@@ -100,10 +100,6 @@ Result<std::vector<OrtPort>> ReadPorts(const ort::Session* session, const GetCou
   return ports;
 }
 
-std::size_t Elements(const std::vector<std::int64_t>& shape) {
-  return static_cast<std::size_t>(std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>()));
-}
-
 std::vector<const char*> Names(const std::vector<OrtPort>& ports) {
   std::vector<const char*> names;
   for (const OrtPort& port : ports) names.push_back(port.name.c_str());
@@ -111,21 +107,6 @@ std::vector<const char*> Names(const std::vector<OrtPort>& ports) {
 }
 
 }  // namespace
-
-std::size_t SizeOf(OrtType type) {
-  switch (type) {
-    case OrtType::kUint8:
-    case OrtType::kInt8:
-    case OrtType::kBool:
-      return 1;
-    case OrtType::kFloat:
-    case OrtType::kInt32:
-      return 4;
-    case OrtType::kInt64:
-      break;
-  }
-  return 8;
-}
 
 struct OrtSession::State {
   OwnedSession session;
@@ -135,7 +116,7 @@ struct OrtSession::State {
 struct OrtRun::State {
   ort::Session* session = nullptr;
   std::vector<const char*> input_names, output_names;
-  std::vector<OrtTensor> tensors;  // the inputs' memory
+  std::vector<arrays::Array> tensors;  // the inputs' memory
   std::vector<OwnedValue> inputs;
   std::vector<ort::Value*> input_values, output_values;
   ~State() {
@@ -156,15 +137,16 @@ Status OrtRun::operator()() {
                              state_->output_values.data()));
 }
 
-Result<std::vector<OrtTensor>> OrtRun::Outputs() const {
-  std::vector<OrtTensor> outputs;
+Result<std::vector<arrays::Array>> OrtRun::Outputs() const {
+  std::vector<arrays::Array> outputs;
   for (ort::Value* value : state_->output_values) {
     if (value == nullptr) return FailedPrecondition("ORT_NOT_RUN", "run the model before its outputs are read");
     EF_ASSIGN_OR_RETURN(const OwnedTensorInfo info, Make<OwnedTensorInfo>(ort::GetTensorTypeAndShape, value));
-    EF_ASSIGN_OR_RETURN(TypeAndShape read, Read(info.get()));
+    EF_ASSIGN_OR_RETURN(arrays::ArrayInfo read, Read(info.get()));
     void* data = nullptr;
     EF_RETURN_IF_ERROR(ort::Check(ort::GetTensorMutableData(value, &data)));
-    const ByteView bytes(static_cast<const std::byte*>(data), Elements(read.shape) * SizeOf(read.type));
+    EF_ASSIGN_OR_RETURN(const std::uint64_t size, arrays::ByteCount(read));
+    const ByteView bytes(static_cast<const std::byte*>(data), size);
     outputs.push_back({read.type, std::move(read.shape), ToBytes(bytes)});
   }
   return outputs;
@@ -195,7 +177,7 @@ Result<OrtSession> OrtSession::Load(ByteView model) {
   return OrtSession(std::move(state));
 }
 
-Result<OrtRun> OrtSession::Prepare(std::vector<OrtTensor> inputs) const {
+Result<OrtRun> OrtSession::Prepare(std::vector<arrays::Array> inputs) const {
   if (inputs.size() != state_->inputs.size()) {
     return InvalidArgument("ORT_INPUT", "the model takes " + std::to_string(state_->inputs.size()) + " inputs");
   }
@@ -207,22 +189,23 @@ Result<OrtRun> OrtSession::Prepare(std::vector<OrtTensor> inputs) const {
   run->tensors = std::move(inputs);
   EF_ASSIGN_OR_RETURN(const OwnedMemoryInfo memory,
                       Make<OwnedMemoryInfo>(ort::CreateCpuMemoryInfo, kArenaAllocator, kDefaultMemory));
-  for (OrtTensor& tensor : run->tensors) {
-    if (tensor.data.size() != Elements(tensor.shape) * SizeOf(tensor.type)) {
+  for (arrays::Array& tensor : run->tensors) {
+    EF_ASSIGN_OR_RETURN(const std::uint64_t size, arrays::ByteCount(tensor.info()));
+    if (tensor.data.size() != size) {
       return InvalidArgument("ORT_INPUT", "an input's bytes do not fill its shape");
     }
-    EF_ASSIGN_OR_RETURN(OwnedValue value,
-                        Make<OwnedValue>(ort::CreateTensorWithDataAsOrtValue, static_cast<const ort::MemoryInfo*>(memory.get()),
-                                         static_cast<void*>(tensor.data.data()), tensor.data.size(),
-                                         static_cast<const std::int64_t*>(tensor.shape.data()), tensor.shape.size(),
-                                         static_cast<int>(tensor.type)));
+    EF_ASSIGN_OR_RETURN(
+        OwnedValue value,
+        Make<OwnedValue>(ort::CreateTensorWithDataAsOrtValue, static_cast<const ort::MemoryInfo*>(memory.get()),
+                         static_cast<void*>(tensor.data.data()), tensor.data.size(),
+                         static_cast<const std::int64_t*>(tensor.shape.data()), tensor.shape.size(), OnnxTypeOf(tensor.type)));
     run->input_values.push_back(value.get());
     run->inputs.push_back(std::move(value));
   }
   return OrtRun(std::move(run));
 }
 
-Result<std::vector<OrtTensor>> OrtSession::Run(std::vector<OrtTensor> inputs) const {
+Result<std::vector<arrays::Array>> OrtSession::Run(std::vector<arrays::Array> inputs) const {
   EF_ASSIGN_OR_RETURN(OrtRun run, Prepare(std::move(inputs)));
   EF_RETURN_IF_ERROR(run());
   return run.Outputs();
