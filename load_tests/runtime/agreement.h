@@ -1,0 +1,21 @@
+// How far two runtimes' outputs are apart.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace edgefleet::load_tests {
+
+// A copy as float32.
+std::vector<float> FloatsOf(ByteView bytes);
+
+// Power of the reference by that of the difference; infinite if they are equal. Of the same size.
+double SnrDecibels(std::span<const float> reference, std::span<const float> values);
+
+// The largest difference by the reference's largest magnitude; infinite where one of them is not finite and the other differs.
+// Of the same size.
+double MaxRelativeError(std::span<const float> reference, std::span<const float> values);
+
+}  // namespace edgefleet::load_tests
