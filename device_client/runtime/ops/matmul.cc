@@ -153,7 +153,7 @@ Status MultiplyReals(const Product& product, const RunCall& call) {
 
 Status CheckInt8Product(const InferCall& call, const Product& product) {
   for (std::size_t i = 0; i < 2; ++i) {
-    if (!IsReal(*call.at(i).tensor)) return BadType("its int8 operands must be quantized");
+    if (!CanWiden(*call.at(i).tensor)) return BadType("its int8 operands must be quantized");
     const int axis = call.at(i).tensor->quantization->axis;
     const bool columns = i == 1 && call.known(1) && axis == static_cast<int>(call.at(1).shape().size()) - 1 && axis > 0;
     if (axis >= 0 && !columns) {
@@ -178,7 +178,7 @@ Result<DataType> CheckTypes(const InferCall& call) {
     return BadType("it cannot multiply operands of type " + std::string(DataTypeName(types[0])));
   }
   for (std::size_t i = 0; i < 2; ++i) {
-    if (is_float(types[i]) && call.known(1 - i) && IsReal(*call.at(1 - i).tensor)) return types[i];
+    if (is_float(types[i]) && call.known(1 - i) && CanWiden(*call.at(1 - i).tensor)) return types[i];
   }
   return BadType(
       "its operands must be of one type, or one a constant that holds real numbers and the other float32 or bfloat16");

@@ -41,11 +41,7 @@ Result<std::vector<TypedShape>> InferOutputs(const Operator& op, const InferCall
       [&]<typename Op>(const Op& each) -> Result<std::vector<TypedShape>> {
         if constexpr (Inferred<Op>) {
           EF_ASSIGN_OR_RETURN(auto outputs, Infer(each, call));
-            if (auto count = CheckedCount(output.shape); !count) return MakeError(std::move(count).error());
-            if (output.shape.size() > kDimensionsMax) return BadShape(ToText(output.shape) + " has too many dimensions");
           for (const TypedShape& output : outputs) EF_RETURN_IF_ERROR(CheckShape(output.shape));
-          for (const TypedShape& output : outputs) {
-          }
           return outputs;
         } else {
           return Unknown(Op::kName);

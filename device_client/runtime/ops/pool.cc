@@ -75,7 +75,7 @@ Status PoolIntegers(const Pool2d& op, const RunCall& call) {
   }
   const Tensor& in = *call.in(0).tensor;
   const Tensor& out = *call.out().tensor;
-  if (!IsReal(out)) return BadType("its output has no quantization");
+  if (!CanWiden(out)) return BadType("its output has no quantization");
   Slide(op, xs, ys, x, y, [&](const T* plane, std::int64_t width, const Reach& v, const Reach& h) {
     return SaturateTo<T>(Average(plane, width, v, h, ZeroPoint(in)) * ScaleOf(in) / ScaleOf(out), ZeroPoint(out));
   });

@@ -11,7 +11,7 @@ namespace {
 
 Status CheckInt8(const InferCall& call, int channel_axis, std::int64_t reduction) {
   const Operand& weights = call.at(1);
-  if (weights.type() != DataType::kInt8 || !IsReal(*weights.tensor)) {
+  if (weights.type() != DataType::kInt8 || !CanWiden(*weights.tensor)) {
     return BadType("its weights must be quantized int8, as its input is, not " + std::string(DataTypeName(weights.type())));
   }
   if (!call.known(1)) return BadType("its weights must be constant where it computes in int8");
@@ -32,7 +32,7 @@ Status CheckInt8(const InferCall& call, int channel_axis, std::int64_t reduction
 Status CheckWeights(const InferCall& call) {
   const Operand& weights = call.at(1);
   if (weights.type() == call.at(0).type()) return OkStatus();
-  if (!IsReal(*weights.tensor) || !call.known(1)) {
+  if (!CanWiden(*weights.tensor) || !call.known(1)) {
     return BadType("its weights must be of its input's type, or constants that hold real numbers");
   }
   return OkStatus();
@@ -65,7 +65,7 @@ Int8Finish FinishOf(const RunCall& call, const Activation& activation, std::int6
 }
 
 Status CheckQuantized(const Destination& destination) {
-  return IsReal(*destination.tensor) ? OkStatus() : BadType("its output has no quantization");
+  return CanWiden(*destination.tensor) ? OkStatus() : BadType("its output has no quantization");
 }
 
 }  // namespace edgefleet::runtime

@@ -68,7 +68,7 @@ void Represent(const std::vector<float>& values, const Destination& destination)
 
 }  // namespace
 
-bool IsReal(const Tensor& tensor) {
+bool CanWiden(const Tensor& tensor) {
   switch (tensor.type) {
     case DataType::kFloat32:
     case DataType::kFloat16:
@@ -123,7 +123,7 @@ Result<RealOutput> RealOutput::For(const Destination& destination) {
   output.destination_ = destination;
   if (destination.type() == DataType::kFloat32) return output;
   const bool narrow = destination.type() == DataType::kInt8 || destination.type() == DataType::kUint8;
-  if (!IsReal(*destination.tensor) || (!narrow && destination.type() != DataType::kBFloat16)) {
+  if (!CanWiden(*destination.tensor) || (!narrow && destination.type() != DataType::kBFloat16)) {
     return BadType("its output of type " + std::string(DataTypeName(destination.type())) + " has no quantization");
   }
   EF_ASSIGN_OR_RETURN(output.copy_, Allocate<float>(destination.count()));
@@ -147,14 +147,14 @@ Status CheckReal(const Operand& operand, std::string_view what) {
   if (type != DataType::kInt8 && type != DataType::kUint8) {
     return BadType(std::string(what) + " must be float32, bfloat16 or quantized, not " + std::string(DataTypeName(type)));
   }
-  if (!IsReal(*operand.tensor) || operand.tensor->quantization->axis >= 0) {
+  if (!CanWiden(*operand.tensor) || operand.tensor->quantization->axis >= 0) {
     return BadType(std::string(what) + " of type " + std::string(DataTypeName(type)) + " must be quantized as a whole");
   }
   return OkStatus();
 }
 
 Status CheckParameter(const Operand& operand, const Shape& shape, std::string_view what) {
-  if (!IsReal(*operand.tensor)) {
+  if (!CanWiden(*operand.tensor)) {
     return BadType(std::string(what) + " of type " + std::string(DataTypeName(operand.type())) + " holds no real numbers");
   }
   if (operand.shape() != shape) {

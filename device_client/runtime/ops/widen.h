@@ -12,10 +12,10 @@ namespace edgefleet::runtime {
 
 // Whether the tensor's elements stand for real numbers: kFloat32, kFloat16, kBFloat16, kInt8 and kUint8 with quantization,
 // kInt4 with groups.
-bool IsReal(const Tensor& tensor);
+bool CanWiden(const Tensor& tensor);
 
-// Rows [begin, end) of `data`, of dimension 0 (a scalar is one row), as fp32 at `out`. IsReal(tensor); `data` has the tensor's
-// alignment.
+// Rows [begin, end) of `data`, of dimension 0 (a scalar is one row), as fp32 at `out`. CanWiden(tensor); `data` has the
+// tensor's alignment.
 void WidenRows(const Tensor& tensor, const std::byte* data, std::int64_t begin, std::int64_t end, float* out);
 
 // RESOURCE_EXHAUSTED [OUT_OF_MEMORY].
