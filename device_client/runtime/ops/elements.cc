@@ -42,6 +42,18 @@ std::string TypeText(const Tensor& tensor) {
   return std::string(DataTypeName(tensor.type)) + (tensor.quantization ? ", quantized" : "");
 }
 
+Status CheckMovable(const Tensor& tensor) {
+  const bool sliced = tensor.quantization && tensor.quantization->scales.size() > 1;
+  if (tensor.type == DataType::kInt4 || sliced) return BadType("its input is " + TypeText(tensor) + " as only weights can be");
+  return OkStatus();
+}
+
+std::array<std::byte, 8> ZeroOf(const Tensor& tensor) {
+  std::array<std::byte, 8> bytes{};
+  if (IsByte(tensor.type)) bytes[0] = static_cast<std::byte>(ZeroPoint(tensor));
+  return bytes;
+}
+
 void LoadReals(const Tensor& tensor, const std::byte* data, std::int64_t first, std::int64_t stride, std::int64_t count,
                double* out) {
   const auto decode = [code = CodeOf(tensor)](auto value) { return code.scale * (value - code.zero_point); };

@@ -2,9 +2,11 @@
 // types that operators accept. Internal to ops/ and its callers.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <type_traits>
 
 #include "base/status.h"
@@ -22,6 +24,12 @@ inline bool IsQuantized(const Tensor& tensor) { return tensor.quantization.has_v
 
 // "int8, quantized"
 std::string TypeText(const Tensor& tensor);
+
+// That elements can be moved one by one: not those of kInt4, nor of what is quantized by slices. INVALID_ARGUMENT [GRAPH_TYPE].
+Status CheckMovable(const Tensor& tensor);
+
+// The bytes of an element that stands for 0.
+std::array<std::byte, 8> ZeroOf(const Tensor& tensor);
 
 // Truncates; what is beyond the type becomes its nearest, NaN 0.
 template <typename Int>

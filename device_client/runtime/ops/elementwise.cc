@@ -183,7 +183,7 @@ Status Run(const Unary& op, const RunCall& call) {
   const Operand& x = call.in(0);
   const Destination& y = call.out();
   if (op.function.kind == UnaryKind::kIdentity && !IsQuantized(*x.tensor)) {
-    std::memcpy(y.data, x.data, static_cast<std::size_t>(y.count()) * SizeOf(y.type()));
+    std::copy_n(x.data, static_cast<std::size_t>(y.count()) * SizeOf(y.type()), y.data);
   } else if (!IsReal(*x.tensor)) {
     RunIntegers(op.function, x, y);
   } else if (IsQuantized(*x.tensor)) {
@@ -237,7 +237,7 @@ Status Run(const Cast&, const RunCall& call) {
   const Operand& x = call.in(0);
   const Destination& y = call.out();
   if (x.type() == y.type() && x.type() != DataType::kBool) {
-    std::memcpy(y.data, x.data, static_cast<std::size_t>(y.count()) * SizeOf(y.type()));
+    std::copy_n(x.data, static_cast<std::size_t>(y.count()) * SizeOf(y.type()), y.data);
     return OkStatus();
   }
   for (std::int64_t first = 0; first < y.count(); first += kBlock) CastBlock(x, y, first, std::min(kBlock, y.count() - first));

@@ -2,7 +2,9 @@
 
 #include "device_client/runtime/ops/conv.h"
 #include "device_client/runtime/ops/elementwise.h"
+#include "device_client/runtime/ops/gather.h"
 #include "device_client/runtime/ops/matmul.h"
+#include "device_client/runtime/ops/movement.h"
 #include "device_client/runtime/ops/normalize.h"
 #include "device_client/runtime/ops/pool.h"
 #include "device_client/runtime/ops/quantize.h"
