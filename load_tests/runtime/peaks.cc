@@ -105,12 +105,6 @@ Kernel KernelOf(Unit) { return nullptr; }
 
 #endif
 
-double RateOf(Kernel kernel, std::int64_t rounds) {
-  const auto start = std::chrono::steady_clock::now();
-  const double macs = kernel(rounds);
-  return macs / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 std::string NameOf(Unit unit) {
@@ -129,11 +123,20 @@ std::string NameOf(Unit unit) {
   return "AMX bf16";
 }
 
-std::optional<double> PeakMacs(Unit unit, int turns) {
+double Burst(Unit unit, std::int64_t rounds) {
   const Kernel kernel = KernelOf(unit);
-  if (kernel == nullptr) return std::nullopt;
+  return kernel == nullptr ? 0 : kernel(rounds);
+}
+
+std::optional<double> PeakMacs(Unit unit, int turns) {
+  constexpr std::int64_t kRounds = 500'000;
   double best = 0;
-  for (int i = 0; i < turns; ++i) best = std::max(best, RateOf(kernel, i == 0 ? 10'000 : 500'000));
+  for (int i = 0; i < turns; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    const double macs = Burst(unit, kRounds);
+    if (macs == 0) return std::nullopt;
+    best = std::max(best, macs / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
   return best;
 }
 
