@@ -25,7 +25,6 @@ struct PartitionSpec {
   std::vector<std::size_t> nodes;
   std::vector<TensorId> inputs;
   std::vector<TensorId> outputs;
-  std::int64_t batch = 1;
   int threads = 1;
   std::size_t memory_bytes_max = 0;  // for what the partition allocates
 };

@@ -94,6 +94,10 @@ struct Graph {
   const Tensor& tensor(TensorId id) const { return tensors[static_cast<std::size_t>(id)]; }
 };
 
+// Makes dimension 0 of every input the batch, of 1 to 65,536 examples.
+void MakeBatchDynamic(Graph& graph);
+inline constexpr std::int64_t kBatchMax = 65'536;
+
 std::int64_t ElementCount(const std::vector<std::int64_t>& shape);
 
 // Bytes of a constant of this type, shape and (for kInt4) group size.

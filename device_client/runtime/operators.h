@@ -523,27 +523,12 @@ inline constexpr int kEnumerators<Resize::Nearest> = 4;
 template <>
 inline constexpr int kEnumerators<Resize::AspectRatio> = 3;
 
-// Superseded by Unary, Binary and Reduce; they go when their last user has moved.
-struct GlobalAveragePool {
-  static constexpr std::string_view kName = "GlobalAveragePool";
-  static void Fields(auto&, auto&&) {}
-};
-struct Relu {
-  static constexpr std::string_view kName = "Relu";
-  static void Fields(auto&, auto&&) {}
-};
-struct Add {
-  Activation activation;
-  static constexpr std::string_view kName = "Add";
-  static void Fields(auto& op, auto&& visit) { visit("activation", op.activation); }
-};
-
 using Operator =
     std::variant<Conv2d, ConvTranspose2d, FullyConnected, MatMul, Lstm, Gru, Rnn, Pool2d, BatchNorm, GroupNorm, LayerNorm,
                  LpNorm, Lrn, Softmax, Reduce, ArgReduce, TopK, CumSum, Unary, Binary, Where, Cast, Quantize, Dequantize,
                  Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Concat, Split, Slice, Gather, GatherElements, GatherNd,
                  ScatterElements, ScatterNd, Expand, Tile, Pad, DepthToSpace, SpaceToDepth, Trilu, ReverseSequence, Resize,
-                 ShapeOf, SizeOfTensor, Range, Fill, OneHot, NonZero, GlobalAveragePool, Relu, Add>;
+                 ShapeOf, SizeOfTensor, Range, Fill, OneHot, NonZero>;
 
 // The operator of this kName with its default attributes.
 std::optional<Operator> OperatorNamed(std::string_view name);

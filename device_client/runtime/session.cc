@@ -5,17 +5,16 @@
 #include <utility>
 
 #include "device_client/runtime/arena.h"
+#include "device_client/runtime/ops/half.h"
+#include "device_client/runtime/specialize.h"
 #include "device_client/runtime/validate.h"
 
 namespace edgefleet::runtime {
 namespace {
 
-constexpr std::int64_t kBatchMax = 65'536;
 constexpr int kThreadsMax = 64;
 
-std::size_t BytesOf(const Tensor& tensor, std::int64_t batch) {
-  return static_cast<std::size_t>(batch * ElementCount(tensor.shape)) * SizeOf(tensor.type);
-}
+std::size_t BytesOf(const Tensor& tensor) { return static_cast<std::size_t>(ElementCount(tensor.shape)) * SizeOf(tensor.type); }
 
 // A run of nodes on one delegate.
 struct Cut {
@@ -38,18 +37,20 @@ std::vector<Border> FindBorders(const Graph& graph, const std::vector<Cut>& cuts
   for (std::size_t cut = 0; cut < cuts.size(); ++cut) {
     for (const std::size_t index : cuts[cut].nodes) {
       for (const TensorId id : graph.nodes[index].inputs) {
-        const auto tensor = static_cast<std::size_t>(id);
-        if (graph.tensors[tensor].is_constant() || writer[tensor] == cut) continue;
-        exported[tensor] = true;
+        if (id == kAbsent || graph.tensor(id).is_constant() || writer[static_cast<std::size_t>(id)] == cut) continue;
+        exported[static_cast<std::size_t>(id)] = true;
         if (std::ranges::find(borders[cut].inputs, id) == borders[cut].inputs.end()) borders[cut].inputs.push_back(id);
       }
-      writer[static_cast<std::size_t>(graph.nodes[index].outputs[0])] = cut;
+      for (const TensorId id : graph.nodes[index].outputs) {
+        if (id != kAbsent) writer[static_cast<std::size_t>(id)] = cut;
+      }
     }
   }
   for (std::size_t cut = 0; cut < cuts.size(); ++cut) {
     for (const std::size_t index : cuts[cut].nodes) {
-      const TensorId id = graph.nodes[index].outputs[0];
-      if (exported[static_cast<std::size_t>(id)]) borders[cut].outputs.push_back(id);
+      for (const TensorId id : graph.nodes[index].outputs) {
+        if (id != kAbsent && exported[static_cast<std::size_t>(id)]) borders[cut].outputs.push_back(id);
+      }
     }
   }
   return borders;
@@ -58,19 +59,21 @@ std::vector<Border> FindBorders(const Graph& graph, const std::vector<Cut>& cuts
 }  // namespace
 
 struct Session::State {
-  std::shared_ptr<const Graph> graph;
+  std::shared_ptr<const Graph> source;
+  std::shared_ptr<const Graph> graph;  // `source` for the session's sizes; tensors have the same ids
   SessionOptions options;
   SessionInfo info;
   AlignedBuffer arena;
   std::vector<std::byte*> buffers;
   std::vector<std::unique_ptr<Partition>> partitions;
-  std::vector<TensorId> partition_output;  // when observing: each partition's only node's output
+  std::vector<std::vector<TensorId>> partition_outputs;  // when observing: those of each partition's only node
   std::vector<float> observed;
 
-  const Tensor& At(TensorId id) const { return graph->tensors[static_cast<std::size_t>(id)]; }
+  const Tensor& At(TensorId id) const { return graph->tensor(id); }
   std::byte* Buffer(TensorId id) const { return buffers[static_cast<std::size_t>(id)]; }
 
   Status Prepare();
+  Status Specialize();
   std::vector<Cut> Place(const Delegate& chosen);
   Status PlanBuffers(const std::vector<Border>& borders);
   Status CompileCut(const Cut& cut, const Border& border);
@@ -102,7 +105,7 @@ Status Session::State::PlanBuffers(const std::vector<Border>& borders) {
     std::size_t& slot = slot_of[static_cast<std::size_t>(id)];
     if (slot == kUnused) {
       slot = lifetimes.size();
-      lifetimes.push_back({BytesOf(At(id), options.batch), step, step});
+      lifetimes.push_back({BytesOf(At(id)), step, step});
       ids.push_back(id);
     }
     lifetimes[slot].last = step;
@@ -123,13 +126,9 @@ Status Session::State::PlanBuffers(const std::vector<Border>& borders) {
 
 // A delegate that fails to compile what it said it supports loses the nodes to the reference.
 Status Session::State::CompileCut(const Cut& cut, const Border& border) {
-  PartitionSpec spec{graph,
-                     cut.nodes,
-                     border.inputs,
-                     border.outputs,
-                     options.batch,
-                     options.threads,
-                     options.memory_bytes_max - std::min(info.memory_bytes, options.memory_bytes_max)};
+  PartitionSpec spec{graph,           cut.nodes,
+                     border.inputs,   border.outputs,
+                     options.threads, options.memory_bytes_max - std::min(info.memory_bytes, options.memory_bytes_max)};
   auto partition = cut.delegate->Compile(spec);
   if (!partition && partition.error().reason() == "DELEGATE_FAILED") {
     for (const std::size_t index : cut.nodes) {
@@ -141,45 +140,68 @@ Status Session::State::CompileCut(const Cut& cut, const Border& border) {
   if (!partition) return partition.error();
   info.memory_bytes += (*partition)->bytes();
   partitions.push_back(*std::move(partition));
-  partition_output.push_back(graph->nodes[cut.nodes.back()].outputs[0]);
+  partition_outputs.push_back(graph->nodes[cut.nodes.back()].outputs);
+  return OkStatus();
+}
+
+Status Session::State::Specialize() {
+  std::vector<DimensionSize> sizes;
+  for (const auto& [symbol, size] : options.sizes) sizes.push_back({symbol, size});
+  if (options.batch != 1 || FindDynamic(*source, kBatchSymbol)) {
+    if (options.batch < 1 || options.batch > BatchMax(*source)) {
+      return InvalidArgument("BAD_BATCH", "this model takes a batch of 1 to " + std::to_string(BatchMax(*source)));
+    }
+    sizes.push_back({kBatchSymbol, options.batch});
+  }
+  EF_ASSIGN_OR_RETURN(Graph specialized, runtime::Specialize(*source, sizes));
+  graph = std::make_shared<const Graph>(std::move(specialized));
   return OkStatus();
 }
 
 Status Session::State::Prepare() {
-  if (options.batch < 1 || options.batch > kBatchMax) {
-    return InvalidArgument("BAD_BATCH", "a session's batch is 1 to " + std::to_string(kBatchMax));
-  }
   if (options.threads < 1 || options.threads > kThreadsMax) {
     return InvalidArgument("BAD_THREADS", "a session has 1 to " + std::to_string(kThreadsMax) + " threads");
   }
-  EF_RETURN_IF_ERROR(ValidateGraph(*graph));
+  EF_RETURN_IF_ERROR(ValidateGraph(*source));
+  EF_RETURN_IF_ERROR(Specialize());
   EF_ASSIGN_OR_RETURN(const Delegate* chosen, FindDelegate(options.delegate));
   info.delegate = chosen->name();
   const std::vector<Cut> cuts = Place(*chosen);
   std::vector<Border> borders = FindBorders(*graph, cuts);
   if (options.observer) {
-    for (std::size_t i = 0; i < cuts.size(); ++i) borders[i].outputs = graph->nodes[cuts[i].nodes[0]].outputs;
+    for (std::size_t i = 0; i < cuts.size(); ++i) {
+      borders[i].outputs = graph->nodes[cuts[i].nodes[0]].outputs;
+      std::erase(borders[i].outputs, kAbsent);
+    }
   }
   EF_RETURN_IF_ERROR(PlanBuffers(borders));
   for (std::size_t i = 0; i < cuts.size(); ++i) EF_RETURN_IF_ERROR(CompileCut(cuts[i], borders[i]));
   info.partitions = partitions.size();
   const auto covered = std::ranges::count(info.nodes, info.delegate, &NodePlacement::delegate);
-  info.coverage = static_cast<double>(covered) / static_cast<double>(info.nodes.size());
+  info.coverage = static_cast<double>(covered) / static_cast<double>(std::max<std::size_t>(info.nodes.size(), 1));
   return OkStatus();
 }
 
+// Tensors of other types than fp32, bf16 and quantized int8 are indices, masks and the like: nothing to observe.
 void Session::State::Observe(TensorId id) {
   const Tensor& tensor = At(id);
-  const auto count = static_cast<std::size_t>(options.batch * ElementCount(tensor.shape));
+  const auto count = static_cast<std::size_t>(ElementCount(tensor.shape));
   if (tensor.type == DataType::kFloat32) {
     options.observer(id, std::span(reinterpret_cast<const float*>(Buffer(id)), count));
     return;
   }
   observed.resize(count);
-  const auto* values = reinterpret_cast<const std::int8_t*>(Buffer(id));
-  const float scale = tensor.quantization->scales[0];
-  const std::int32_t zero_point = ZeroPoint(tensor);
-  for (std::size_t i = 0; i < count; ++i) observed[i] = scale * static_cast<float>(values[i] - zero_point);
+  if (tensor.type == DataType::kBFloat16) {
+    const auto* values = reinterpret_cast<const std::uint16_t*>(Buffer(id));
+    for (std::size_t i = 0; i < count; ++i) observed[i] = ToFloat(BFloat16{values[i]});
+  } else if (tensor.type == DataType::kInt8 && tensor.quantization) {
+    const auto* values = reinterpret_cast<const std::int8_t*>(Buffer(id));
+    const float scale = tensor.quantization->scales[0];
+    const std::int32_t zero_point = ZeroPoint(tensor);
+    for (std::size_t i = 0; i < count; ++i) observed[i] = scale * static_cast<float>(values[i] - zero_point);
+  } else {
+    return;
+  }
   options.observer(id, observed);
 }
 
@@ -189,7 +211,10 @@ Status Session::State::Execute() {
   }
   for (std::size_t i = 0; i < partitions.size(); ++i) {
     EF_RETURN_IF_ERROR(partitions[i]->Execute(buffers));
-    if (options.observer) Observe(partition_output[i]);
+    if (!options.observer) continue;
+    for (const TensorId id : partition_outputs[i]) {
+      if (id != kAbsent) Observe(id);
+    }
   }
   return OkStatus();
 }
@@ -199,7 +224,7 @@ Session::~Session() = default;
 
 Result<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Graph> graph, SessionOptions options) {
   auto state = std::make_unique<State>();
-  state->graph = std::move(graph);
+  state->source = std::move(graph);
   state->options = std::move(options);
   EF_RETURN_IF_ERROR(state->Prepare());
   return std::unique_ptr<Session>(new Session(std::move(state)));
@@ -207,7 +232,6 @@ Result<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Graph> gr
 
 Status Session::Run(std::span<const ByteView> inputs, std::span<const std::span<std::byte>> outputs) {
   const Graph& graph = *state_->graph;
-  const std::int64_t batch = state_->options.batch;
   if (inputs.size() != graph.inputs.size()) {
     return InvalidArgument("INPUT_COUNT", "the model takes " + std::to_string(graph.inputs.size()) + " inputs");
   }
@@ -215,14 +239,14 @@ Status Session::Run(std::span<const ByteView> inputs, std::span<const std::span<
     return InvalidArgument("OUTPUT_COUNT", "the model yields " + std::to_string(graph.outputs.size()) + " outputs");
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const std::size_t size = BytesOf(state_->At(graph.inputs[i]), batch);
+    const std::size_t size = BytesOf(state_->At(graph.inputs[i]));
     if (inputs[i].size() != size) {
       return InvalidArgument("INPUT_SIZE", "input " + std::to_string(i) + " must have " + std::to_string(size) +
                                                " bytes, not " + std::to_string(inputs[i].size()));
     }
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    const std::size_t size = BytesOf(state_->At(graph.outputs[i]), batch);
+    const std::size_t size = BytesOf(state_->At(graph.outputs[i]));
     if (outputs[i].size() != size) {
       return InvalidArgument("OUTPUT_SIZE", "output " + std::to_string(i) + " must have " + std::to_string(size) +
                                                 " bytes, not " + std::to_string(outputs[i].size()));
@@ -249,10 +273,20 @@ Status Session::Run(std::span<const float> input, std::span<float> output) {
   return Run(std::span(&in, 1), std::span(&out, 1));
 }
 
-const Graph& Session::graph() const { return *state_->graph; }
+std::int64_t BatchMax(const Graph& graph) {
+  const auto bounds = FindDynamic(graph, kBatchSymbol);
+  return bounds ? bounds->max : 1;
+}
+
+const Graph& Session::graph() const { return *state_->source; }
+const std::vector<std::int64_t>& Session::shape(TensorId id) const { return state_->At(id).shape; }
 std::int64_t Session::batch() const { return state_->options.batch; }
-std::int64_t Session::input_size() const { return ElementCount(state_->At(state_->graph->inputs[0]).shape); }
-std::int64_t Session::output_size() const { return ElementCount(state_->At(state_->graph->outputs[0]).shape); }
+std::int64_t Session::input_size() const {
+  return ElementCount(state_->At(state_->graph->inputs[0]).shape) / state_->options.batch;
+}
+std::int64_t Session::output_size() const {
+  return ElementCount(state_->At(state_->graph->outputs[0]).shape) / state_->options.batch;
+}
 const SessionInfo& Session::info() const { return state_->info; }
 
 }  // namespace edgefleet::runtime

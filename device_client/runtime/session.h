@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,14 +16,15 @@
 
 namespace edgefleet::runtime {
 
-// Called with every activation (graph inputs and each node's outputs) in execution order, int8 as the real values they stand
-// for. The span is valid during the call only.
+// Called with every activation of numbers (graph inputs and each node's outputs) in execution order, int8 as the real values
+// they stand for. The span is valid during the call only.
 using ActivationObserver = std::function<void(TensorId tensor, std::span<const float> values)>;
 
 struct SessionOptions {
-  std::string delegate = "onednn";                        // what it does not support runs on `reference`
-  int threads = 1;                                        // 1 to 64, all of them working only inside Run()
-  std::int64_t batch = 1;                                 // examples a Run(), 1 to 65,536
+  std::string delegate = "onednn";            // what it does not support runs on `reference`
+  int threads = 1;                            // 1 to 64, all of them working only inside Run()
+  std::int64_t batch = 1;                     // examples a Run(), 1 to BatchMax(graph)
+  std::map<std::string, std::int64_t> sizes;  // of other dynamic dimensions, by symbol; the rest have their defaults
   std::size_t memory_bytes_max = std::size_t{512} << 20;  // activations and the delegates' own memory
   // If set, nodes run one by one (slower) and the observer sees every activation.
   ActivationObserver observer;
@@ -43,23 +45,29 @@ struct SessionInfo {
   std::vector<NodePlacement> nodes;
 };
 
+// The largest batch of the graph's sessions: 1 if it has no dimension kBatchSymbol.
+std::int64_t BatchMax(const Graph& graph);
+
 class Session {
  public:
   // Validates the graph, places its nodes, compiles, and plans all memory; Run() allocates none.
-  // INVALID_ARGUMENT [BAD_BATCH | BAD_THREADS] or an error of ValidateGraph, NOT_FOUND [DELEGATE_UNKNOWN],
-  // RESOURCE_EXHAUSTED [ARENA_TOO_LARGE], INTERNAL [DELEGATE_FAILED].
+  // INVALID_ARGUMENT [BAD_BATCH | BAD_SHAPE | BAD_THREADS] or an error of ValidateGraph and Specialize, NOT_FOUND
+  // [DELEGATE_UNKNOWN], RESOURCE_EXHAUSTED [ARENA_TOO_LARGE], INTERNAL [DELEGATE_FAILED].
   static Result<std::unique_ptr<Session>> Create(std::shared_ptr<const Graph> graph, SessionOptions options = {});
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // One buffer for each of graph.inputs and graph.outputs, row-major, of the tensor's type, `batch` examples each.
+  // One buffer for each of graph.inputs and graph.outputs, row-major, of the tensor's type and shape() here.
   // INVALID_ARGUMENT [INPUT_COUNT | INPUT_SIZE | OUTPUT_COUNT | OUTPUT_SIZE], INTERNAL [DELEGATE_FAILED].
   Status Run(std::span<const ByteView> inputs, std::span<const std::span<std::byte>> outputs);
   // For the usual graph with one fp32 input and one fp32 output; INVALID_ARGUMENT [NOT_FLOAT] for others.
   Status Run(std::span<const float> input, std::span<float> output);
 
+  // As it was given.
   const Graph& graph() const;
+  // Of one of its tensors, in this session.
+  const std::vector<std::int64_t>& shape(TensorId tensor) const;
   std::int64_t batch() const;
   // Elements of one example of the graph's first input and output.
   std::int64_t input_size() const;

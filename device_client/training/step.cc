@@ -22,15 +22,37 @@ Status NotTrainable(const std::string& why) {
   return FailedPrecondition("NOT_TRAINABLE", "the graph cannot be trained: " + why);
 }
 
-template <typename Op>
-constexpr bool kHasGradient =
-    std::is_same_v<Op, runtime::Conv2d> || std::is_same_v<Op, runtime::FullyConnected> || std::is_same_v<Op, runtime::Pool2d> ||
-    std::is_same_v<Op, runtime::GlobalAveragePool> || std::is_same_v<Op, runtime::Relu> || std::is_same_v<Op, runtime::Add> ||
-    std::is_same_v<Op, runtime::Flatten> || std::is_same_v<Op, runtime::Softmax>;
-
-bool HasGradient(const runtime::Operator& op) {
-  return std::visit([]<typename Op>(const Op&) { return kHasGradient<Op>; }, op);
+bool IsIdentityOrRelu(const runtime::Activation& activation) {
+  return activation.kind == runtime::UnaryKind::kIdentity || activation.kind == runtime::UnaryKind::kRelu;
 }
+
+// What the step builder can differentiate.
+struct HasGradient {
+  const Graph& graph;
+  const Node& node;
+
+  bool operator()(const runtime::Conv2d& op) const { return IsIdentityOrRelu(op.activation); }
+  bool operator()(const runtime::FullyConnected& op) const {
+    return IsIdentityOrRelu(op.activation) && graph.tensor(node.inputs[0]).shape.size() == 2;
+  }
+  bool operator()(const runtime::Pool2d& op) const { return op.dilations == std::array{1, 1} && !op.ceil; }
+  bool operator()(const runtime::Reduce& op) const {
+    return op.kind == runtime::ReduceKind::kMean && op.keep_dims && graph.tensor(node.inputs[0]).shape.size() == 4 &&
+           op.axes == std::vector<std::int64_t>{2, 3};
+  }
+  bool operator()(const runtime::Unary& op) const { return op.function.kind == runtime::UnaryKind::kRelu; }
+  bool operator()(const runtime::Binary& op) const {
+    return op.kind == runtime::BinaryKind::kAdd && IsIdentityOrRelu(op.activation) &&
+           graph.tensor(node.inputs[0]).shape == graph.tensor(node.inputs[1]).shape &&
+           !graph.tensor(node.inputs[0]).is_constant() && !graph.tensor(node.inputs[1]).is_constant();
+  }
+  bool operator()(const runtime::Flatten& op) const { return op.axis == 1; }
+  bool operator()(const runtime::Softmax& op) const { return !op.log && (op.axis == -1 || op.axis == 1); }
+  template <typename Op>
+  bool operator()(const Op&) const {
+    return false;
+  }
+};
 
 }  // namespace
 
@@ -48,8 +70,9 @@ Status CheckTrainable(const Graph& graph) {
   const auto& output = graph.tensors[static_cast<std::size_t>(graph.outputs[0])];
   if (output.shape.size() != 2) return NotTrainable("its output is not [1, classes]");
   for (const Node& node : graph.nodes) {
-    if (!HasGradient(node.op))
-      return NotTrainable("operator " + std::string(runtime::OperatorName(node.op)) + " has no gradient");
+    if (!std::visit(HasGradient{graph, node}, node.op)) {
+      return NotTrainable(std::string(runtime::OperatorName(node.op)) + " '" + node.name + "' has no gradient");
+    }
     if (std::holds_alternative<runtime::Softmax>(node.op) && node.outputs[0] != graph.outputs[0]) {
       return NotTrainable("Softmax '" + node.name + "' is not the last operator");
     }
@@ -85,8 +108,8 @@ void TrainingStep::Bind(const StepBuffers& buffers, const std::vector<ParameterP
   }
 }
 
-double TrainingStep::Run(dnnl::stream& stream) {
-  program_.Run(stream);
+Result<double> TrainingStep::Run(dnnl::stream& stream) {
+  EF_RETURN_IF_ERROR(program_.Run(stream));
   return loss_;
 }
 

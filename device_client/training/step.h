@@ -37,7 +37,7 @@ class TrainingStep {
   Status Build(std::vector<ParameterPlace>& places, std::size_t bytes_max);
   void Bind(const StepBuffers& buffers, const std::vector<ParameterPlace>& places);
   // Writes all gradients; the mean loss of the batch. Throws dnnl::error.
-  double Run(dnnl::stream& stream);
+  Result<double> Run(dnnl::stream& stream);
 
   std::int64_t batch() const { return batch_; }
   std::size_t bytes() const { return program_.bytes(); }

@@ -151,6 +151,7 @@ void StepBuilder::AddLoss() {
         this_step->loss_ = SoftmaxCrossEntropy({reinterpret_cast<const float*>(data[0]), count},
                                                {reinterpret_cast<const std::int32_t*>(data[1]), rows},
                                                {reinterpret_cast<float*>(data[2]), count});
+        return OkStatus();
       },
       {logits, step_.labels_, gradient});
   Contribute(id, gradient);
@@ -312,12 +313,14 @@ void StepBuilder::AddOperator(const runtime::Pool2d& op, const Node& node) {
              {op.pads[2], op.pads[3]});
 }
 
-void StepBuilder::AddOperator(const runtime::GlobalAveragePool&, const Node& node) {
+// The mean of each channel, by CheckTrainable.
+void StepBuilder::AddOperator(const runtime::Reduce&, const Node& node) {
   const auto& shape = At(node.inputs[0]).shape;
   AddPooling(node, algorithm::pooling_avg_exclude_padding, {shape[2], shape[3]}, {1, 1}, {0, 0}, {0, 0});
 }
 
-void StepBuilder::AddOperator(const runtime::Relu&, const Node& node) {
+// A ReLU, by CheckTrainable.
+void StepBuilder::AddOperator(const runtime::Unary&, const Node& node) {
   const View source = values_.at(node.inputs[0]);
   const dnnl::eltwise_forward::desc desc(prop_kind::forward_training, kRelu, source.desc, 0.0F);
   const dnnl::eltwise_forward::primitive_desc pd(desc, NewAttributes(), Engine());
@@ -330,7 +333,8 @@ void StepBuilder::AddOperator(const runtime::Relu&, const Node& node) {
   });
 }
 
-void StepBuilder::AddOperator(const runtime::Add& op, const Node& node) {
+// A sum of two tensors of one shape, by CheckTrainable.
+void StepBuilder::AddOperator(const runtime::Binary& op, const Node& node) {
   const View left = values_.at(node.inputs[0]);
   const View right = program_.Reordered(values_.at(node.inputs[1]), left.desc);
   const dnnl::binary::desc desc(algorithm::binary_add, left.desc, right.desc, left.desc);

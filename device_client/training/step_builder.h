@@ -25,9 +25,9 @@ class StepBuilder {
   void AddOperator(const runtime::Conv2d& op, const Node& node);
   void AddOperator(const runtime::FullyConnected& op, const Node& node);
   void AddOperator(const runtime::Pool2d& op, const Node& node);
-  void AddOperator(const runtime::GlobalAveragePool& op, const Node& node);
-  void AddOperator(const runtime::Relu& op, const Node& node);
-  void AddOperator(const runtime::Add& op, const Node& node);
+  void AddOperator(const runtime::Reduce& op, const Node& node);
+  void AddOperator(const runtime::Unary& op, const Node& node);
+  void AddOperator(const runtime::Binary& op, const Node& node);
   void AddOperator(const runtime::Flatten& op, const Node& node);
   void AddOperator(const runtime::Softmax& op, const Node& node);
   template <typename Op>

@@ -193,7 +193,7 @@ Status Trainer::State::Train(const Dataset& dataset, const TrainOptions& train, 
       }
       EF_RETURN_IF_ERROR(CheckLabels(std::span(labels).first(count)));
       EF_ASSIGN_OR_RETURN(TrainingStep* const step, StepFor(count));
-      progress.loss = step->Run(stream);
+      EF_ASSIGN_OR_RETURN(progress.loss, step->Run(stream));
       if (!std::isfinite(progress.loss)) return Diverged();
       SgdUpdate(Floats(values), Floats(gradients), Floats(start), train.learning_rate, train.proximal_mu);
       epoch_sum += progress.loss * static_cast<double>(count);
@@ -268,7 +268,7 @@ Result<Trainer::LossAndGradient> Trainer::Gradient(std::span<const float> inputs
     EF_ASSIGN_OR_RETURN(TrainingStep* const step, state.StepFor(labels.size()));
     std::ranges::copy(inputs, state.inputs.begin());
     std::ranges::copy(labels, state.labels.begin());
-    result.loss = step->Run(state.stream);
+    EF_ASSIGN_OR_RETURN(result.loss, step->Run(state.stream));
     result.gradient = state.Export(state.gradients);
     return OkStatus();
   }));

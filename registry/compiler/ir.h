@@ -19,9 +19,14 @@ struct Affine {
   std::vector<float> shift;
 };
 struct Identity {};
+struct GlobalAveragePool {};
+struct Relu {};
+struct Add {
+  runtime::Activation activation;
+};
 
-using IrOperator = std::variant<runtime::Conv2d, runtime::FullyConnected, runtime::Pool2d, runtime::GlobalAveragePool,
-                                runtime::Relu, runtime::Add, runtime::Flatten, runtime::Softmax, Affine, Identity>;
+using IrOperator = std::variant<runtime::Conv2d, runtime::FullyConnected, runtime::Pool2d, GlobalAveragePool, Relu, Add,
+                                runtime::Flatten, runtime::Softmax, Affine, Identity>;
 
 // Activations hold the batch in dimension 0 as 1. Elements of `constant` are the product of `shape`.
 struct IrValue {

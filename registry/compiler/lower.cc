@@ -22,6 +22,12 @@ std::optional<runtime::Operator> DeviceOperator(const IrOperator& op) {
         using Op = std::decay_t<decltype(same)>;
         if constexpr (std::is_same_v<Op, Affine> || std::is_same_v<Op, Identity>) {
           return std::nullopt;
+        } else if constexpr (std::is_same_v<Op, GlobalAveragePool>) {
+          return runtime::Reduce{runtime::ReduceKind::kMean, {2, 3}, true};
+        } else if constexpr (std::is_same_v<Op, Relu>) {
+          return runtime::Unary{{runtime::UnaryKind::kRelu}};
+        } else if constexpr (std::is_same_v<Op, Add>) {
+          return runtime::Binary{runtime::BinaryKind::kAdd, same.activation};
         } else {
           return same;
         }
@@ -44,6 +50,7 @@ class Lowering {
       builder_.graph().outputs.push_back(found->second);
     }
     runtime::Graph lowered = std::move(builder_).Finish();
+    runtime::MakeBatchDynamic(lowered);
     if (const Status valid = runtime::ValidateGraph(lowered); !valid.ok())
       return BadOnnx("devices cannot run this: " + valid.message());
     return lowered;

@@ -219,7 +219,7 @@ Status ImportAdd(NodeReader& node) {
       return node.Unsupported("it adds " + ToText(shape) + " and " + ToText(node.Shape(b)) +
                               "; only equal shapes are supported");
     }
-    return node.Emit(runtime::Add{}, {a, b}, shape);
+    return node.Emit(Add{}, {a, b}, shape);
   }
   const int constant = node.IsConstant(0) ? 0 : 1;
   EF_ASSIGN_OR_RETURN(const ValueId x, node.Activation(1 - constant));
@@ -301,7 +301,7 @@ Status ImportGlobalAveragePool(NodeReader& node) {
   EF_RETURN_IF_ERROR(node.CheckInputCount(1, 1));
   EF_ASSIGN_OR_RETURN(const ValueId x, node.Activation(0));
   EF_ASSIGN_OR_RETURN(const Shape input, ImageShape(node, x));
-  return node.Emit(runtime::GlobalAveragePool{}, {x}, {1, input[1], 1, 1});
+  return node.Emit(GlobalAveragePool{}, {x}, {1, input[1], 1, 1});
 }
 
 Status EmitFlatten(NodeReader& node, ValueId x) {
@@ -359,7 +359,7 @@ Status ImportRelu(NodeReader& node) {
   EF_RETURN_IF_ERROR(node.CheckInputCount(1, 1));
   EF_ASSIGN_OR_RETURN(const ValueId x, node.Activation(0));
   const Shape shape = node.Shape(x);
-  return node.Emit(runtime::Relu{}, {x}, shape);
+  return node.Emit(Relu{}, {x}, shape);
 }
 
 Status ImportIdentity(NodeReader& node) {

@@ -125,7 +125,7 @@ bool HoldsWeights(const IrNode& node) {
 runtime::Activation* ActivationOf(IrOperator& op) {
   if (auto* conv = std::get_if<runtime::Conv2d>(&op)) return &conv->activation;
   if (auto* dense = std::get_if<runtime::FullyConnected>(&op)) return &dense->activation;
-  if (auto* add = std::get_if<runtime::Add>(&op)) return &add->activation;
+  if (auto* add = std::get_if<Add>(&op)) return &add->activation;
   return nullptr;
 }
 
@@ -188,7 +188,7 @@ void FuseRelu(IrGraph& graph) {
   std::vector<bool> dead(graph.nodes.size(), false);
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const IrNode& node = graph.nodes[i];
-    if (!std::holds_alternative<runtime::Relu>(node.op)) continue;
+    if (!std::holds_alternative<Relu>(node.op)) continue;
     const auto feeder = links.SoleWriter(node.inputs[0]);
     runtime::Activation* activation = feeder ? ActivationOf(graph.nodes[*feeder].op) : nullptr;
     if (activation == nullptr) continue;

@@ -80,6 +80,7 @@ class Quantizer {
       EF_RETURN_IF_ERROR(AddNode(node));
     }
     for (const TensorId output : fp32_.outputs) builder_.graph().outputs.push_back(Float(output));
+    builder_.graph().dynamic = fp32_.dynamic;
     return QuantizedGraph{std::move(builder_).Finish(), std::move(nodes_)};
   }
 
@@ -88,7 +89,7 @@ class Quantizer {
 
   bool RunsInInt8(const Node& node) const {
     if (std::holds_alternative<runtime::Softmax>(node.op)) return false;
-    if (std::holds_alternative<runtime::Add>(node.op)) return true;
+    if (std::holds_alternative<runtime::Binary>(node.op)) return true;
     if (node.inputs.size() == 1) return int8s_.contains(node.inputs[0]);
     const Tensor& weights = At(node.inputs[1]);
     return runtime::ElementCount(weights.shape) / weights.shape[0] <= runtime::kInt8ReductionMax;
@@ -144,7 +145,7 @@ class Quantizer {
     const bool weighted = node.inputs.size() > 1 && At(node.inputs[1]).is_constant();
     AffineScale scale = ScaleOfInt8(x);  // kept by pooling, Flatten and Relu
     if (weighted) EF_RETURN_IF_ERROR(AddWeights(node, scale.scale, quantized));
-    if (std::holds_alternative<runtime::Add>(node.op)) {
+    if (std::holds_alternative<runtime::Binary>(node.op)) {
       EF_ASSIGN_OR_RETURN(const TensorId other, Int8(node.inputs[1]));
       quantized.inputs.push_back(other);
     }

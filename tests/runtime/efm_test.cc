@@ -16,10 +16,13 @@
 namespace edgefleet::runtime {
 namespace {
 
+using testing::AddOp;
+using testing::GlobalAverageOp;
 using testing::GraphBuilder;
 using testing::PerTensor;
 using testing::RandomFloats;
 using testing::RandomInt8;
+using testing::ReluOp;
 
 // Every operator once, int8 and fp32.
 std::shared_ptr<const Graph> EveryOperator() {
@@ -35,13 +38,13 @@ std::shared_ptr<const Graph> EveryOperator() {
   x = b.Apply(Dequantize{}, {x});
   const TensorId pooled = b.Apply(Pool2d{Pool2d::Kind::kMax, {2, 2}, {1, 1}, {1, 0, 0, 1}, false}, {x});
   x = b.Apply(Pool2d{Pool2d::Kind::kAverage, {2, 2}, {1, 1}, {1, 0, 0, 1}, true}, {x});
-  x = b.Apply(Add{}, {pooled, x});
-  x = b.Apply(Relu{}, {x});
+  x = b.Apply(AddOp(), {pooled, x});
+  x = b.Apply(ReluOp(), {x});
   const TensorId flat = b.Apply(Flatten{}, {x});
   const TensorId fc = b.Parameter({3, b.Shape(flat)[1]}, RandomFloats(random, 3 * b.Shape(flat)[1]));
   const TensorId fc_bias = b.Parameter({3}, {0.1F, 0.2F, 0.3F});
   const TensorId logits = b.Apply(FullyConnected{}, {flat, fc, fc_bias});
-  const TensorId averages = b.Apply(GlobalAveragePool{}, {x});
+  const TensorId averages = b.Apply(GlobalAverageOp(), {x});
   return b.Finish({b.Apply(Softmax{}, {logits}), averages});
 }
 

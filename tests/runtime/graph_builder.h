@@ -4,12 +4,14 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/random.h"
 #include "device_client/runtime/graph.h"
+#include "device_client/runtime/ops/ops.h"
 
 namespace edgefleet::runtime::testing {
 
@@ -54,6 +56,7 @@ class GraphBuilder {
 
   std::shared_ptr<const Graph> Finish(std::vector<TensorId> outputs) {
     graph_.outputs = std::move(outputs);
+    MakeBatchDynamic(graph_);
     graph_.storage = storage_;
     return std::make_shared<const Graph>(graph_);
   }
@@ -79,29 +82,21 @@ class GraphBuilder {
   }
 
   std::vector<std::int64_t> OutputShape(const Operator& op, const std::vector<TensorId>& inputs) const {
-    const auto& x = Shape(inputs[0]);
-    const auto slide = [](std::int64_t in, std::int64_t kernel, int stride, int before, int after, int dilation) {
-      return (in + before + after - (dilation * (kernel - 1) + 1)) / stride + 1;
-    };
-    if (const auto* conv = std::get_if<Conv2d>(&op)) {
-      const auto& w = Shape(inputs[1]);
-      return {1, w[0], slide(x[2], w[2], conv->strides[0], conv->pads[0], conv->pads[2], conv->dilations[0]),
-              slide(x[3], w[3], conv->strides[1], conv->pads[1], conv->pads[3], conv->dilations[1])};
-    }
-    if (std::holds_alternative<FullyConnected>(op)) return {1, Shape(inputs[1])[0]};
-    if (const auto* pool = std::get_if<Pool2d>(&op)) {
-      return {1, x[1], slide(x[2], pool->kernel[0], pool->strides[0], pool->pads[0], pool->pads[2], 1),
-              slide(x[3], pool->kernel[1], pool->strides[1], pool->pads[1], pool->pads[3], 1)};
-    }
-    if (std::holds_alternative<GlobalAveragePool>(op)) return {1, x[1], 1, 1};
-    if (std::holds_alternative<Flatten>(op)) return {1, ElementCount(x)};
-    return x;
+    std::vector<Operand> operands;
+    for (const TensorId id : inputs) operands.push_back({&At(id), At(id).data.data()});
+    const auto inferred = InferOutputs(op, {operands, 1});
+    if (!inferred) throw std::invalid_argument(inferred.error().ToString());
+    return (*inferred)[0].shape;
   }
 
   Graph graph_;
   std::shared_ptr<std::vector<std::shared_ptr<const void>>> storage_ =
       std::make_shared<std::vector<std::shared_ptr<const void>>>();
 };
+
+inline Operator ReluOp() { return Unary{{UnaryKind::kRelu}}; }
+inline Operator AddOp(Activation activation = {}) { return Binary{BinaryKind::kAdd, activation}; }
+inline Operator GlobalAverageOp() { return Reduce{ReduceKind::kMean, {2, 3}, true}; }
 
 inline std::vector<float> RandomFloats(SeededRandom& random, std::int64_t count, float limit = 1.0F) {
   std::vector<float> values(static_cast<std::size_t>(count));

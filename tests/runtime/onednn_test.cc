@@ -11,10 +11,13 @@
 namespace edgefleet::runtime {
 namespace {
 
+using testing::AddOp;
+using testing::GlobalAverageOp;
 using testing::GraphBuilder;
 using testing::PerTensor;
 using testing::RandomFloats;
 using testing::RandomInt8;
+using testing::ReluOp;
 
 class RandomGraph {
  public:
@@ -92,9 +95,10 @@ class RandomGraph {
       case 0:
         return AddPool(x);
       case 1:
-        return builder_.Apply(Relu{}, {x}, NewQuantization());
+        return builder_.Apply(ReluOp(), {x}, NewQuantization());
       case 2:
-        return builder_.Apply(Add{RandomActivation()}, {x, builder_.Apply(Relu{}, {x}, NewQuantization())}, NewQuantization());
+        return builder_.Apply(AddOp(RandomActivation()), {x, builder_.Apply(ReluOp(), {x}, NewQuantization())},
+                              NewQuantization());
       default:
         return AddConv(x);
     }
@@ -104,7 +108,7 @@ class RandomGraph {
     TensorId x = builder_.Input({1, Between(1, 20), Between(3, 13), Between(3, 13)});
     if (int8_) x = builder_.Apply(Quantize{}, {x}, PerTensor(0.008F, static_cast<std::int32_t>(Between(-20, 20))));
     for (std::int64_t i = Between(1, 5); i > 0; --i) x = AddSpatial(x);
-    if (Chance()) x = builder_.Apply(GlobalAveragePool{}, {x}, Chance() ? SameQuantization(x) : NewQuantization());
+    if (Chance()) x = builder_.Apply(GlobalAverageOp(), {x}, Chance() ? SameQuantization(x) : NewQuantization());
     x = builder_.Apply(Flatten{}, {x}, SameQuantization(x));
     const std::int64_t outputs = Between(2, 20);
     std::vector<TensorId> inputs{x, Weights({outputs, builder_.Shape(x)[1]})};
@@ -209,6 +213,7 @@ std::vector<float> RunNode(const Graph& graph, const Node& node, const std::stri
     }
     return bytes;
   };
+  MakeBatchDynamic(single);
   std::vector<Bytes> inputs;
   for (const TensorId id : single.inputs) inputs.push_back(bytes_of(id));
   const std::vector<ByteView> views(inputs.begin(), inputs.end());

@@ -14,8 +14,11 @@ namespace edgefleet::training {
 namespace {
 
 using namespace runtime;  // NOLINT(google-build-using-namespace): the operators under test
+using runtime::testing::AddOp;
+using runtime::testing::GlobalAverageOp;
 using runtime::testing::GraphBuilder;
 using runtime::testing::RandomFloats;
+using runtime::testing::ReluOp;
 
 // Builds classifiers of one operator under test with weights around it.
 class Net {
@@ -47,7 +50,7 @@ class Net {
   Net& Residual(Activation activation) {
     const TensorId before = x_;
     Conv(builder_.Shape(x_)[1], 3, {{1, 1}, {1, 1, 1, 1}, {1, 1}, 1, runtime::Activation{runtime::UnaryKind::kRelu}});
-    x_ = builder_.Apply(Add{activation}, {before, x_});
+    x_ = builder_.Apply(AddOp(activation), {before, x_});
     return *this;
   }
   std::shared_ptr<const Graph> Finish() { return builder_.Finish({x_}); }
@@ -200,11 +203,11 @@ INSTANTIATE_TEST_SUITE_P(
                            }},
                       Case{"global_average",
                            [] {
-                             return Net(14, {1, 2, 5, 5}).Conv(7, 3, kSame3).Apply(GlobalAveragePool{}).Dense(3).Finish();
+                             return Net(14, {1, 2, 5, 5}).Conv(7, 3, kSame3).Apply(GlobalAverageOp()).Dense(3).Finish();
                            }},
                       Case{"relu",
                            [] {
-                             return Net(15, {1, 2, 5, 5}).Conv(4, 3, kSame3).Apply(Relu{}).Dense(3).Finish();
+                             return Net(15, {1, 2, 5, 5}).Conv(4, 3, kSame3).Apply(ReluOp()).Dense(3).Finish();
                            }},
                       Case{"add",
                            [] {

@@ -1,7 +1,9 @@
 #include <algorithm>
 
 #include "device_client/runtime/arena.h"
-#include "device_client/runtime/delegates/reference_kernels.h"
+#include "device_client/runtime/delegate.h"
+#include "device_client/runtime/inference.h"
+#include "device_client/runtime/ops/ops.h"
 
 namespace edgefleet::runtime {
 namespace {
@@ -19,7 +21,7 @@ class ReferencePartition final : public Partition {
   Status Execute(BufferTable buffers) override {
     for (const TensorId id : spec_.inputs) table_[static_cast<std::size_t>(id)] = buffers[static_cast<std::size_t>(id)];
     for (const TensorId id : spec_.outputs) table_[static_cast<std::size_t>(id)] = buffers[static_cast<std::size_t>(id)];
-    for (const std::size_t index : spec_.nodes) RunReferenceNode(*spec_.graph, spec_.graph->nodes[index], spec_.batch, table_);
+    for (const std::size_t index : spec_.nodes) EF_RETURN_IF_ERROR(RunNode(spec_.graph->nodes[index]));
     return OkStatus();
   }
 
@@ -27,6 +29,25 @@ class ReferencePartition final : public Partition {
 
  private:
   explicit ReferencePartition(const PartitionSpec& spec) : spec_(spec), table_(spec.graph->tensors.size(), nullptr) {}
+
+  Status RunNode(const Node& node) {
+    const Graph& graph = *spec_.graph;
+    inputs_.clear();
+    outputs_.clear();
+    for (const TensorId id : node.inputs) {
+      if (id == kAbsent) {
+        inputs_.push_back({});
+      } else {
+        const Tensor& tensor = graph.tensor(id);
+        inputs_.push_back({&tensor, tensor.is_constant() ? tensor.data.data() : table_[static_cast<std::size_t>(id)]});
+      }
+    }
+    for (const TensorId id : node.outputs) {
+      outputs_.push_back(id == kAbsent ? Destination{} : Destination{&graph.tensor(id), table_[static_cast<std::size_t>(id)]});
+    }
+    Status ran = RunOperator(node.op, {inputs_, outputs_});
+    return ran.ok() ? ran : std::move(ran).Annotate(Describe(node));
+  }
 
   // Gives memory to what the partition writes and nobody outside reads.
   Status PlanInternals() {
@@ -37,15 +58,16 @@ class ReferencePartition final : public Partition {
     for (std::size_t step = 0; step < spec_.nodes.size(); ++step) {
       const Node& node = graph.nodes[spec_.nodes[step]];
       for (const TensorId id : node.inputs) {
+        if (id == kAbsent) continue;
         if (const std::size_t slot = slot_of[static_cast<std::size_t>(id)]; slot != kNever) lifetimes[slot].last = step;
       }
-      const TensorId out = node.outputs[0];
-      if (std::ranges::find(spec_.outputs, out) != spec_.outputs.end()) continue;
-      const Tensor& tensor = graph.tensors[static_cast<std::size_t>(out)];
-      slot_of[static_cast<std::size_t>(out)] = lifetimes.size();
-      lifetimes.push_back(
-          {static_cast<std::size_t>(spec_.batch * ElementCount(tensor.shape)) * SizeOf(tensor.type), step, step});
-      internals.push_back(out);
+      for (const TensorId out : node.outputs) {
+        if (out == kAbsent || std::ranges::find(spec_.outputs, out) != spec_.outputs.end()) continue;
+        const Tensor& tensor = graph.tensor(out);
+        slot_of[static_cast<std::size_t>(out)] = lifetimes.size();
+        lifetimes.push_back({static_cast<std::size_t>(ElementCount(tensor.shape)) * SizeOf(tensor.type), step, step});
+        internals.push_back(out);
+      }
     }
     EF_ASSIGN_OR_RETURN(const ArenaPlan plan, PlanArena(lifetimes, spec_.memory_bytes_max));
     EF_ASSIGN_OR_RETURN(arena_, AlignedBuffer::Allocate(plan.bytes));
@@ -58,6 +80,8 @@ class ReferencePartition final : public Partition {
   const PartitionSpec spec_;
   AlignedBuffer arena_;
   std::vector<std::byte*> table_;
+  std::vector<Operand> inputs_;
+  std::vector<Destination> outputs_;
 };
 
 class Reference final : public Delegate {

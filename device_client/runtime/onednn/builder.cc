@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "device_client/runtime/ops/ops.h"
+
 namespace edgefleet::runtime::onednn {
 namespace {
 
@@ -16,9 +18,18 @@ Type TypeOf(const Tensor& tensor) {
       return Type::s8;
     case DataType::kInt32:
       return Type::s32;
-    default:
+    case DataType::kFloat32:
       return Type::f32;
+    case DataType::kBFloat16:
+      return Type::bf16;
+    default:
+      return Type::u8;
   }
+}
+
+bool IsOpaque(const Tensor& tensor) {
+  return tensor.type == DataType::kInt64 || tensor.type == DataType::kBool || tensor.type == DataType::kFloat16 ||
+         tensor.type == DataType::kUint8;
 }
 
 void AppendRelu(Activation activation, dnnl::post_ops& post_ops) {
@@ -36,15 +47,27 @@ Dims GroupedDims(const std::vector<std::int64_t>& shape, std::int32_t groups) {
 
 }  // namespace
 
-PartitionBuilder::PartitionBuilder(const PartitionSpec& spec, Program& program) : spec_(spec), program_(program) {}
-
-Dims PartitionBuilder::BatchDims(TensorId id) const {
-  Dims dims = At(id).shape;
-  dims[0] = spec_.batch;
-  return dims;
+bool IsGlobalAverage(const Reduce& op, const Tensor& in) {
+  return op.kind == ReduceKind::kMean && op.keep_dims && in.shape.size() == 4 && op.axes == std::vector<std::int64_t>{2, 3} &&
+         (in.type == DataType::kFloat32 || in.type == DataType::kInt8);
 }
 
-dnnl::memory::desc PartitionBuilder::PlainOf(TensorId id) const { return Plain(BatchDims(id), TypeOf(At(id))); }
+PartitionBuilder::PartitionBuilder(const PartitionSpec& spec, Program& program) : spec_(spec), program_(program) {}
+
+// oneDNN knows no scalars, and only some types: the bytes of others are handed from step to step.
+Dims PartitionBuilder::DimsOf(TensorId id) const {
+  const Tensor& tensor = At(id);
+  if (IsOpaque(tensor)) return {ElementCount(tensor.shape) * static_cast<std::int64_t>(SizeOf(tensor.type))};
+  return tensor.shape.empty() ? Dims{1} : Dims(tensor.shape);
+}
+
+dnnl::memory::desc PartitionBuilder::PlainOf(TensorId id) const { return Plain(DimsOf(id), TypeOf(At(id))); }
+
+const View& PartitionBuilder::Input(const Node& node, std::size_t index) {
+  const TensorId id = node.inputs[index];
+  if (At(id).is_constant() && !views_.contains(id)) views_[id] = program_.Borrowed(PlainOf(id), At(id).data.data());
+  return views_.at(id);
+}
 
 std::vector<BoundTensor> PartitionBuilder::Build() {
   std::vector<BoundTensor> bound;
@@ -111,10 +134,10 @@ void PartitionBuilder::AddOperator(const Conv2d& op, const Node& node) {
     if (const auto zero = ZeroPoint(At(out)); zero != 0) attributes.set_zero_points(DNNL_ARG_DST, 0, {zero});
   }
   const bool biased = node.inputs.size() > 2;
-  const auto source = AnyLayout(BatchDims(node.inputs[0]), TypeOf(At(node.inputs[0])));
+  const auto source = AnyLayout(DimsOf(node.inputs[0]), TypeOf(At(node.inputs[0])));
   const auto weight = AnyLayout(weight_dims, TypeOf(weights));
   const auto bias = biased ? Plain({weights.shape[0]}, int8 ? Type::s32 : Type::f32) : dnnl::memory::desc();
-  const auto target = AnyLayout(BatchDims(out), TypeOf(At(out)));
+  const auto target = AnyLayout(DimsOf(out), TypeOf(At(out)));
   const dnnl::convolution_forward::desc desc(prop_kind::forward_inference, algorithm::convolution_direct, source, weight, bias,
                                              target, {op.strides[0], op.strides[1]}, {op.dilations[0] - 1, op.dilations[1] - 1},
                                              {op.pads[0], op.pads[1]}, {op.pads[2], op.pads[3]});
@@ -159,7 +182,7 @@ void PartitionBuilder::AddPooling(const Node& node, algorithm kind, const Dims& 
                                   const Dims& pads_before, const Dims& pads_after) {
   const TensorId out = node.outputs[0];
   const dnnl::pooling_forward::desc desc(prop_kind::forward_inference, kind, Input(node).desc,
-                                         AnyLayout(BatchDims(out), TypeOf(At(out))), strides, kernel, pads_before, pads_after);
+                                         AnyLayout(DimsOf(out), TypeOf(At(out))), strides, kernel, pads_before, pads_after);
   const dnnl::pooling_forward::primitive_desc pd(desc, NewAttributes(), Engine());
   views_[out] = program_.Temporary(pd.dst_desc());
   program_.Add<dnnl::pooling_forward>(pd, {{DNNL_ARG_SRC, Input(node)}, {DNNL_ARG_DST, views_[out]}});
@@ -174,13 +197,15 @@ void PartitionBuilder::AddOperator(const Pool2d& op, const Node& node) {
              {op.pads[2], op.pads[3]});
 }
 
-void PartitionBuilder::AddOperator(const GlobalAveragePool&, const Node& node) {
-  const auto& shape = At(node.inputs[0]).shape;
-  AddPooling(node, algorithm::pooling_avg_exclude_padding, {shape[2], shape[3]}, {1, 1}, {0, 0}, {0, 0});
+void PartitionBuilder::AddOperator(const Reduce& op, const Node& node) {
+  const Tensor& in = At(node.inputs[0]);
+  if (!IsGlobalAverage(op, in)) return AddReference(node);
+  AddPooling(node, algorithm::pooling_avg_exclude_padding, {in.shape[2], in.shape[3]}, {1, 1}, {0, 0}, {0, 0});
 }
 
-void PartitionBuilder::AddOperator(const Relu&, const Node& node) {
-  const View& in = Input(node);
+void PartitionBuilder::AddOperator(const Unary& op, const Node& node) {
+  if (op.function.kind != UnaryKind::kRelu || At(node.inputs[0]).type != DataType::kFloat32) return AddReference(node);
+  const View in = Input(node);
   const dnnl::eltwise_forward::desc desc(prop_kind::forward_inference, algorithm::eltwise_relu, in.desc, 0.0F);
   const dnnl::eltwise_forward::primitive_desc pd(desc, NewAttributes(), Engine());
   const View out = program_.Temporary(pd.dst_desc());
@@ -188,8 +213,16 @@ void PartitionBuilder::AddOperator(const Relu&, const Node& node) {
   views_[node.outputs[0]] = out;
 }
 
-void PartitionBuilder::AddOperator(const Add& op, const Node& node) {
-  const View& left = Input(node, 0);
+void PartitionBuilder::AddOperator(const Binary& op, const Node& node) {
+  const Tensor& a = At(node.inputs[0]);
+  const bool computed = a.type == DataType::kFloat32 || (a.type == DataType::kInt8 && a.quantization);
+  const bool simple = op.activation.kind == UnaryKind::kIdentity || op.activation.kind == UnaryKind::kRelu;
+  if (op.kind == BinaryKind::kAdd && computed && simple && a.shape == At(node.inputs[1]).shape) return AddSum(op, node);
+  AddReference(node);
+}
+
+void PartitionBuilder::AddSum(const Binary& op, const Node& node) {
+  const View left = Input(node, 0);
   const View right = program_.Reordered(Input(node, 1), left.desc);
   const Tensor& out = At(node.outputs[0]);
   dnnl::primitive_attr attributes = NewAttributes();
@@ -217,9 +250,36 @@ void PartitionBuilder::AddOperator(const Add& op, const Node& node) {
   views_[node.outputs[0]] = sum;
 }
 
-void PartitionBuilder::AddOperator(const Flatten&, const Node& node) {
+void PartitionBuilder::AddOperator(const Flatten&, const Node& node) { AddAlias(node); }
+
+void PartitionBuilder::AddAlias(const Node& node) {
   const View rows = program_.Reordered(Input(node), PlainOf(node.inputs[0]));
   views_[node.outputs[0]] = {PlainOf(node.outputs[0]), rows.slot};
+}
+
+void PartitionBuilder::AddReference(const Node& node) {
+  std::vector<View> views;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    if (node.inputs[i] != kAbsent) views.push_back(program_.Reordered(Input(node, i), PlainOf(node.inputs[i])));
+  }
+  for (const TensorId id : node.outputs) {
+    if (id == kAbsent) continue;
+    views_[id] = program_.Temporary(PlainOf(id));
+    views.push_back(views_[id]);
+  }
+  const auto step = [graph = spec_.graph, &node, inputs = std::vector<Operand>(),
+                     outputs = std::vector<Destination>()](const std::vector<std::byte*>& data) mutable {
+    inputs.clear();
+    outputs.clear();
+    std::size_t next = 0;
+    for (const TensorId id : node.inputs)
+      inputs.push_back(id == kAbsent ? Operand{} : Operand{&graph->tensor(id), data[next++]});
+    for (const TensorId id : node.outputs) {
+      outputs.push_back(id == kAbsent ? Destination{} : Destination{&graph->tensor(id), data[next++]});
+    }
+    return RunOperator(node.op, {inputs, outputs});
+  };
+  program_.AddNative(step, views);
 }
 
 void PartitionBuilder::AddOperator(const Softmax&, const Node& node) {

@@ -14,6 +14,9 @@ struct BoundTensor {
   View view;
 };
 
+// Whether it is the mean of each channel of an image, which pooling computes.
+bool IsGlobalAverage(const Reduce& op, const Tensor& in);
+
 // Between nodes activations keep the layout their producer chose; inputs and outputs of the partition are row-major.
 class PartitionBuilder {
  public:
@@ -25,24 +28,36 @@ class PartitionBuilder {
   void AddOperator(const Conv2d& op, const Node& node);
   void AddOperator(const FullyConnected& op, const Node& node);
   void AddOperator(const Pool2d& op, const Node& node);
-  void AddOperator(const GlobalAveragePool& op, const Node& node);
-  void AddOperator(const Relu& op, const Node& node);
-  void AddOperator(const Add& op, const Node& node);
+  void AddOperator(const Reduce& op, const Node& node);
+  void AddOperator(const Unary& op, const Node& node);
+  void AddOperator(const Binary& op, const Node& node);
+  void AddOperator(const Reshape&, const Node& node) { AddAlias(node); }
+  void AddOperator(const Squeeze&, const Node& node) { AddAlias(node); }
+  void AddOperator(const Unsqueeze&, const Node& node) { AddAlias(node); }
   void AddOperator(const Flatten& op, const Node& node);
   void AddOperator(const Softmax& op, const Node& node);
   void AddOperator(const Quantize& op, const Node& node);
   void AddOperator(const Dequantize& op, const Node& node);
 
   template <typename Op>
-  void AddOperator(const Op&, const Node&) {}  // the delegate refuses it
+  void AddOperator(const Op&, const Node& node) {
+    AddReference(node);
+  }
+
+  // The input's bytes under the output's shape.
+  void AddAlias(const Node& node);
+  // A step that runs the reference's kernel on row-major buffers: for what only moves elements, or is not worth a primitive.
+  void AddReference(const Node& node);
+  void AddSum(const Binary& op, const Node& node);
 
   void AddPooling(const Node& node, dnnl::algorithm algorithm, const Dims& kernel, const Dims& strides, const Dims& pads_before,
                   const Dims& pads_after);
 
   const Tensor& At(TensorId id) const { return spec_.graph->tensors[static_cast<std::size_t>(id)]; }
-  Dims BatchDims(TensorId id) const;
+  Dims DimsOf(TensorId id) const;
   dnnl::memory::desc PlainOf(TensorId id) const;
-  const View& Input(const Node& node, std::size_t index = 0) const { return views_.at(node.inputs[index]); }
+  // A constant is bound where it lies.
+  const View& Input(const Node& node, std::size_t index = 0);
   View Bias(const Node& node);
   // The input folded into the bias, for primitives without zero points.
   View FoldedBias(const Node& node);

@@ -134,7 +134,7 @@ void Program::Bind(const View& external, std::byte* data) {
   for (dnnl::memory& memory : slot.memories) memory.set_data_handle(data);
 }
 
-void Program::Run(dnnl::stream& stream) {
+Status Program::Run(dnnl::stream& stream) {
   std::vector<std::byte*> data;
   for (Step& step : steps_) {
     if (!step.native) {
@@ -143,9 +143,10 @@ void Program::Run(dnnl::stream& stream) {
     }
     data.clear();
     for (const std::size_t slot : step.slots) data.push_back(slots_[slot].data);
-    step.native(data);
+    EF_RETURN_IF_ERROR(step.native(data));
   }
   stream.wait();
+  return OkStatus();
 }
 
 View Constant(Program& program, const dnnl::memory::desc& from, const void* data, const dnnl::memory::desc& desc) {

@@ -77,7 +77,7 @@ class Program {
     AddPrimitive(Primitive(pd), std::move(arguments));
   }
   // A step of our own over the slots' bytes, in the order of `views`.
-  using Native = std::function<void(const std::vector<std::byte*>&)>;
+  using Native = std::function<Status(const std::vector<std::byte*>&)>;
   void AddNative(Native function, const std::vector<View>& views);
 
   // `from` in another layout (itself if it has it already).
@@ -87,7 +87,8 @@ class Program {
   // Plans and allocates. RESOURCE_EXHAUSTED [ARENA_TOO_LARGE | OUT_OF_MEMORY].
   Status Finalize(std::size_t bytes_max);
   void Bind(const View& external, std::byte* data);
-  void Run(dnnl::stream& stream);
+  // An error is that of a native step.
+  Status Run(dnnl::stream& stream);
   std::size_t bytes() const { return arena_.size() + owned_bytes_; }
 
  private:
