@@ -207,7 +207,7 @@ struct GroupNorm {
   static constexpr std::string_view kName = "GroupNorm";
   static void Fields(auto& op, auto&& visit) { visit("groups", op.groups), visit("epsilon", op.epsilon); }
 };
-// x, scale, shift? over the dimensions from `axis` on.
+// x, scale, shift? -> y, mean?, inverse standard deviation?, over the dimensions from `axis` on.
 struct LayerNorm {
   std::int32_t axis = -1;
   float epsilon = 1e-5F;

@@ -8,6 +8,8 @@
 #include "device_client/runtime/ops/normalize.h"
 #include "device_client/runtime/ops/pool.h"
 #include "device_client/runtime/ops/quantize.h"
+#include "device_client/runtime/ops/recurrent.h"
+#include "device_client/runtime/ops/resize.h"
 #include "device_client/runtime/validate.h"
 
 namespace edgefleet::runtime {
