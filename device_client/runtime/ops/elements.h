@@ -92,6 +92,19 @@ bool WithStored(DataType type, Visit&& visit) {
   return false;
 }
 
+struct IntegerRange {
+  std::int64_t low = 0;
+  std::int64_t high = 0;
+};
+// Of a type that stores integers.
+inline IntegerRange RangeOfType(DataType type) {
+  IntegerRange range;
+  WithStored(type, [&]<typename T>(T) {
+    if constexpr (std::is_integral_v<T>) range = {std::numeric_limits<T>::min(), std::numeric_limits<T>::max()};
+  });
+  return range;
+}
+
 // A stored value in a form that compares: the 16-bit floats as float.
 template <typename T>
 auto Comparable(T value) {

@@ -36,19 +36,6 @@ bool Accepts(UnaryKind kind, const Tensor& x) {
   return IsReal(x) ? IsReal(kind) : IsInteger(x) && OfIntegers(kind, x.type);
 }
 
-struct IntegerRange {
-  std::int64_t low = 0;
-  std::int64_t high = 0;
-};
-
-IntegerRange RangeOfType(DataType type) {
-  IntegerRange range;
-  WithStored(type, [&]<typename T>(T) {
-    if constexpr (std::is_integral_v<T>) range = {std::numeric_limits<T>::min(), std::numeric_limits<T>::max()};
-  });
-  return range;
-}
-
 std::int64_t OfInteger(UnaryKind kind, IntegerRange clip, std::int64_t x) {
   switch (kind) {
     case UnaryKind::kRelu:

@@ -9,7 +9,9 @@
 #include "device_client/runtime/ops/pool.h"
 #include "device_client/runtime/ops/quantize.h"
 #include "device_client/runtime/ops/recurrent.h"
+#include "device_client/runtime/ops/reduce.h"
 #include "device_client/runtime/ops/resize.h"
+#include "device_client/runtime/ops/shape_values.h"
 #include "device_client/runtime/validate.h"
 
 namespace edgefleet::runtime {

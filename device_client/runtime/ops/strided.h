@@ -23,6 +23,7 @@ template <std::size_t n>
 class Strided {
  public:
   using Offsets = std::array<std::int64_t, n>;
+  static constexpr std::size_t kRankMax = 16;  // of all shapes: each of a tensor's dimensions may be taken apart in two
 
   Strided(const Shape& shape, const std::array<Shape, n>& strides) {
     for (std::size_t d = shape.size(); d-- > 0;) {
@@ -41,7 +42,7 @@ class Strided {
   template <typename Visit>
   void ForEach(std::size_t inner, Visit&& visit) const {
     if (std::find(sizes_.begin(), sizes_.end(), 0) != sizes_.end()) return;
-    Shape index(sizes_.size(), 0);
+    std::array<std::int64_t, kRankMax> index{};
     Offsets offsets{};
     while (true) {
       visit(std::as_const(offsets));
