@@ -17,19 +17,6 @@
 namespace edgefleet::runtime {
 namespace {
 
-template <typename Op>
-concept Inferred = requires(const Op& op, const InferCall& call) {
-  Infer(op, call);
-};
-template <typename Op>
-concept Runnable = requires(const Op& op, const RunCall& call) {
-  Run(op, call);
-};
-
-Error Unknown(std::string_view name) {
-  return Unimplemented("OPERATOR_UNKNOWN", "operator " + std::string(name) + " is not supported");
-}
-
 Status CheckShape(const Shape& shape) {
   if (shape.size() > kDimensionsMax) return BadShape(ToText(shape) + " has too many dimensions");
   EF_ASSIGN_OR_RETURN([[maybe_unused]] const std::int64_t count, CheckedCount(shape));
@@ -43,29 +30,13 @@ Result<std::vector<TypedShape>> InferOutputs(const Operator& op, const InferCall
   for (const Operand& input : call.inputs) {
     if (input.present()) EF_RETURN_IF_ERROR(CheckShape(input.shape()));
   }
-  return std::visit(
-      [&]<typename Op>(const Op& each) -> Result<std::vector<TypedShape>> {
-        if constexpr (Inferred<Op>) {
-          EF_ASSIGN_OR_RETURN(auto outputs, Infer(each, call));
-          for (const TypedShape& output : outputs) EF_RETURN_IF_ERROR(CheckShape(output.shape));
-          return outputs;
-        } else {
-          return Unknown(Op::kName);
-        }
-      },
-      op);
+  EF_ASSIGN_OR_RETURN(auto outputs, std::visit([&](const auto& each) { return Infer(each, call); }, op));
+  for (const TypedShape& output : outputs) EF_RETURN_IF_ERROR(CheckShape(output.shape));
+  return outputs;
 }
 
 Status RunOperator(const Operator& op, const RunCall& call) {
-  return std::visit(
-      [&]<typename Op>(const Op& each) -> Status {
-        if constexpr (Runnable<Op>) {
-          return Run(each, call);
-        } else {
-          return Unknown(Op::kName);
-        }
-      },
-      op);
+  return std::visit([&](const auto& each) { return Run(each, call); }, op);
 }
 
 }  // namespace edgefleet::runtime

@@ -12,8 +12,8 @@
 namespace edgefleet::runtime {
 
 // Types and shapes of a node's outputs, one for each (absent ones too). Every output has at most 2^31 - 1 elements and
-// kDimensionsMax dimensions. INVALID_ARGUMENT [GRAPH_NODE | GRAPH_SHAPE | GRAPH_TYPE], UNIMPLEMENTED [SHAPE_DEPENDS_ON_DATA |
-// OPERATOR_UNKNOWN]. Attributes and inputs may come from anybody.
+// kDimensionsMax dimensions. INVALID_ARGUMENT [GRAPH_NODE | GRAPH_SHAPE | GRAPH_TYPE], UNIMPLEMENTED
+// [SHAPE_DEPENDS_ON_DATA]. Attributes and inputs may come from anybody.
 Result<std::vector<TypedShape>> InferOutputs(const Operator& op, const InferCall& call);
 
 // Runs a node for which InferOutputs() succeeded with these inputs. Buffers do not overlap. INVALID_ARGUMENT [BAD_INDEX] for an
