@@ -52,8 +52,7 @@ bool IsGlobalAverage(const Reduce& op, const Tensor& in) {
          (in.type == DataType::kFloat32 || in.type == DataType::kInt8);
 }
 
-PartitionBuilder::PartitionBuilder(const PartitionSpec& spec, Program& program)
-    : spec_(spec), program_(program), int8_(spec, program, [this](TensorId id) { return PlainViewOf(id); }) {}
+PartitionBuilder::PartitionBuilder(const PartitionSpec& spec, Program& program) : spec_(spec), program_(program) {}
 
 // oneDNN knows no scalars, and only some types: the bytes of others are handed from step to step.
 Dims PartitionBuilder::DimsOf(TensorId id) const {
@@ -64,10 +63,10 @@ Dims PartitionBuilder::DimsOf(TensorId id) const {
 
 dnnl::memory::desc PartitionBuilder::PlainOf(TensorId id) const { return Plain(DimsOf(id), TypeOf(At(id))); }
 
-const View& PartitionBuilder::ViewOf(TensorId id) {
-  const auto known = views_.find(id);
-  if (known != views_.end()) return known->second;
-  return views_[id] = At(id).is_constant() ? program_.Borrowed(PlainOf(id), At(id).data.data()) : int8_.ToPlain(id);
+const View& PartitionBuilder::Input(const Node& node, std::size_t index) {
+  const TensorId id = node.inputs[index];
+  if (At(id).is_constant() && !views_.contains(id)) views_[id] = program_.Borrowed(PlainOf(id), At(id).data.data());
+  return views_.at(id);
 }
 
 std::vector<BoundTensor> PartitionBuilder::Build() {
@@ -76,22 +75,14 @@ std::vector<BoundTensor> PartitionBuilder::Build() {
     views_[id] = program_.External(PlainOf(id));
     bound.push_back({id, views_[id]});
   }
-  std::vector<BoundTensor> results;
-  for (const TensorId id : spec_.outputs) {
-    results.push_back({id, program_.External(PlainOf(id))});
-    int8_.SendTo(id, results.back().view);
-  }
   for (const std::size_t index : spec_.nodes) {
     const Node& node = spec_.graph->nodes[index];
-    if (!int8_.Add(node)) std::visit([&](const auto& op) { AddOperator(op, node); }, node.op);
-    for (const TensorId id : node.outputs) {
-      if (const std::optional<View> floats = int8_.Floats(id)) views_[id] = *floats;
-    }
+    std::visit([&](const auto& op) { AddOperator(op, node); }, node.op);
   }
-  for (const BoundTensor& result : results) {
-    const View& view = ViewOf(result.tensor);
-    if (view.slot != result.view.slot) program_.Reorder(view, result.view);
-    bound.push_back(result);
+  for (const TensorId id : spec_.outputs) {
+    const View out = program_.External(PlainOf(id));
+    program_.Reorder(views_.at(id), out);
+    bound.push_back({id, out});
   }
   return bound;
 }

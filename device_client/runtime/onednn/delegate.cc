@@ -120,7 +120,6 @@ class OneDnn final : public Delegate {
  public:
   std::string_view name() const override { return "onednn"; }
   Support Supports(const Node& node, const Graph& graph) const override {
-    if (onednn::KernelsRun(node, graph)) return {};
     std::string reason = std::visit(Objection{node, graph}, node.op);
     return {reason.empty(), std::move(reason)};
   }

@@ -102,12 +102,16 @@ TensorId GraphEditor::AddConstant(std::string name, std::vector<std::int64_t> sh
   return AddConstant({.name = std::move(name), .shape = std::move(shape)}, std::as_bytes(values));
 }
 
-TensorId GraphEditor::AddConstant(runtime::Tensor like, std::span<const std::byte> data) {
+ByteView GraphEditor::Store(std::span<const std::byte> data) {
   auto* bytes = static_cast<std::byte*>(::operator new(std::max<std::size_t>(data.size(), 1), kAlignment));
   storage_->push_back(std::shared_ptr<const void>(
       bytes, [](const void* pointer) { ::operator delete(const_cast<void*>(pointer), kAlignment); }));
   if (!data.empty()) std::memcpy(bytes, data.data(), data.size());
-  like.data = ByteView(bytes, data.size());
+  return {bytes, data.size()};
+}
+
+TensorId GraphEditor::AddConstant(runtime::Tensor like, std::span<const std::byte> data) {
+  like.data = Store(data);
   graph_.tensors.push_back(std::move(like));
   writer_.push_back(-1);
   readers_.push_back(0);

@@ -24,6 +24,7 @@ class GraphEditor {
   runtime::Graph& graph() { return graph_; }
   std::size_t size() const { return graph_.nodes.size(); }
   runtime::Node& node(std::size_t index) { return graph_.nodes[index]; }
+  const runtime::Node& node(std::size_t index) const { return graph_.nodes[index]; }
   bool removed(std::size_t index) const { return removed_[index]; }
   runtime::Tensor& At(TensorId id) { return graph_.tensor(id); }
   const runtime::Tensor& At(TensorId id) const { return graph_.tensor(id); }
@@ -49,6 +50,9 @@ class GraphEditor {
   // A constant of its own, in 64-byte-aligned memory.
   TensorId AddConstant(std::string name, std::vector<std::int64_t> shape, std::span<const float> values);
   TensorId AddConstant(runtime::Tensor like, std::span<const std::byte> data);
+
+  // A copy of the bytes in memory of the graph's own, aligned to 64.
+  ByteView Store(std::span<const std::byte> data);
 
   // Removes marked nodes, then what is dead.
   void Apply();

@@ -89,10 +89,13 @@ std::optional<Affine> OfBinary(GraphEditor& editor, const runtime::Node& node, s
   }
 }
 
-// The fused activation of an operator with constant fp32 weights and bias; null for others.
-Activation* WeightedActivation(GraphEditor& editor, runtime::Node& node) {
-  if (node.inputs.size() < 2 || Floats(editor.At(node.inputs[1])).empty()) return nullptr;
-  if (node.inputs.size() > 2 && Floats(editor.At(node.inputs[2])).empty()) return nullptr;
+bool HasConstantWeights(const GraphEditor& editor, const runtime::Node& node) {
+  if (node.inputs.size() < 2 || Floats(editor.At(node.inputs[1])).empty()) return false;
+  return node.inputs.size() < 3 || !Floats(editor.At(node.inputs[2])).empty();
+}
+
+// The fused activation of an operator with weights; null for others.
+Activation* WeightedActivation(runtime::Node& node) {
   if (auto* conv = std::get_if<runtime::Conv2d>(&node.op)) return &conv->activation;
   if (auto* dense = std::get_if<runtime::FullyConnected>(&node.op)) return &dense->activation;
   if (auto* transposed = std::get_if<runtime::ConvTranspose2d>(&node.op)) return &transposed->activation;
@@ -131,8 +134,10 @@ class Folder {
     for (const TensorId x : node.inputs) {
       const auto feeder = editor_.SoleWriter(x);
       if (!feeder) continue;
-      Activation* activation = WeightedActivation(editor_, editor_.node(*feeder));
-      if (activation == nullptr || activation->kind != UnaryKind::kIdentity) continue;
+      Activation* activation = WeightedActivation(editor_.node(*feeder));
+      if (activation == nullptr || !HasConstantWeights(editor_, editor_.node(*feeder)) ||
+          activation->kind != UnaryKind::kIdentity)
+        continue;
       auto affine = OfBatchNorm(editor_, node);
       if (!affine) affine = OfBinary(editor_, node, ChannelAxis(editor_.node(*feeder), editor_.At(x).shape));
       if (!affine || affine->input != x) continue;
@@ -199,7 +204,7 @@ void FuseActivations(runtime::Graph& graph) {
     if (unary == nullptr || (unary->function.kind != UnaryKind::kRelu && unary->function.kind != UnaryKind::kClip)) continue;
     const auto feeder = editor.SoleWriter(editor.node(i).inputs[0]);
     if (!feeder || editor.At(editor.node(i).outputs[0]).type != runtime::DataType::kFloat32) continue;
-    Activation* activation = WeightedActivation(editor, editor.node(*feeder));
+    Activation* activation = WeightedActivation(editor.node(*feeder));
     if (auto* binary = std::get_if<Binary>(&editor.node(*feeder).op)) activation = &binary->activation;
     if (activation == nullptr || activation->kind != UnaryKind::kIdentity) continue;
     *activation = unary->function;

@@ -43,6 +43,7 @@ Status Optimize(runtime::Graph& graph) {
   RecognizePatterns(graph);
   EF_RETURN_IF_ERROR(FoldAffine(graph));
   FuseActivations(graph);
+  FuseQuantized(graph);
   Simplify(graph);
   ShareCommon(graph);
   ListParameters(graph);

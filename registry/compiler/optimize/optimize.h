@@ -26,6 +26,11 @@ void Simplify(runtime::Graph& graph);
 // Of nodes that compute the same from the same, the first stays.
 void ShareCommon(runtime::Graph& graph);
 
+// Models that come quantized (Dequantize, operator, Quantize) become int8 operators where the runtime has them; elsewhere int8
+// weights stay as they are and arithmetic is fp32. uint8 becomes int8 with zero points 128 lower, except in inputs and outputs
+// of the network.
+void FuseQuantized(runtime::Graph& graph);
+
 // `parameters` becomes the fp32 weights and biases of all Conv2d and FullyConnected, in order of first use: what training
 // changes.
 void ListParameters(runtime::Graph& graph);
