@@ -6,7 +6,7 @@
 
 #include "device_client/runtime/validate.h"
 #include "registry/compiler/onnx_importer.h"
-#include "registry/compiler/onnx_wire.h"
+#include "registry/compiler/onnx/wire.h"
 
 namespace edgefleet::compiler {
 namespace {

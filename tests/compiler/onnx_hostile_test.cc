@@ -5,7 +5,7 @@
 
 #include "base/random.h"
 #include "load_tests/fashion/fashion_network.h"
-#include "registry/compiler/onnx_wire.h"
+#include "registry/compiler/onnx/wire.h"
 #include "tests/compiler/onnx_model.h"
 
 namespace edgefleet::compiler {

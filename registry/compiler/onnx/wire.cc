@@ -1,25 +1,32 @@
-#include "registry/compiler/onnx_wire.h"
+#include "registry/compiler/onnx/wire.h"
 
 namespace edgefleet::compiler {
 namespace {
 
-// Where weights may sit, by the field numbers of onnx-ml.proto: ModelProto.graph -> GraphProto.{node, initializer} ->
-// NodeProto.attribute -> AttributeProto.t -> TensorProto.
-enum class Kind { kModel, kGraph, kNode, kAttribute, kTensor, kPayload, kOther };
+// Where weights may sit, by the field numbers of onnx-ml.proto: ModelProto.{graph, functions} -> GraphProto.{node, initializer}
+// -> NodeProto.attribute -> AttributeProto.{t, g, tensors, graphs} -> TensorProto.
+enum class Kind { kModel, kGraph, kFunction, kNode, kAttribute, kTensor, kPayload, kPacked, kOther };
+
+constexpr int kDepthMax = 64;  // of messages; weights below count as structure
 
 Kind ChildOf(Kind parent, std::uint64_t field) {
   switch (parent) {
     case Kind::kModel:
-      return field == 7 ? Kind::kGraph : Kind::kOther;
+      return field == 7 ? Kind::kGraph : field == 25 ? Kind::kFunction : Kind::kOther;
     case Kind::kGraph:
       return field == 1 ? Kind::kNode : field == 5 ? Kind::kTensor : Kind::kOther;
+    case Kind::kFunction:
+      return field == 7 ? Kind::kNode : Kind::kOther;
     case Kind::kNode:
       return field == 5 ? Kind::kAttribute : Kind::kOther;
     case Kind::kAttribute:
-      return field == 5 ? Kind::kTensor : Kind::kOther;
-    case Kind::kTensor:  // raw_data and float_data
-      return field == 9 || field == 4 ? Kind::kPayload : Kind::kOther;
+      if (field == 5 || field == 10) return Kind::kTensor;
+      return field == 6 || field == 11 ? Kind::kGraph : Kind::kOther;
+    case Kind::kTensor:
+      if (field == 9 || field == 4 || field == 10) return Kind::kPayload;             // raw_data, float_data, double_data
+      return field == 5 || field == 7 || field == 11 ? Kind::kPacked : Kind::kOther;  // int32_data, int64_data, uint64_data
     case Kind::kPayload:
+    case Kind::kPacked:
     case Kind::kOther:
       break;
   }
@@ -65,8 +72,8 @@ bool TakeValue(ByteView& bytes, std::uint64_t wire_type, ByteView& content) {
   return true;
 }
 
-// Bytes of payload below `bytes`; the depth is that of Kind.
-std::optional<std::uint64_t> PayloadBytes(ByteView bytes, Kind kind) {
+// Bytes of payload below `bytes`.
+std::optional<std::uint64_t> PayloadBytes(ByteView bytes, Kind kind, int depth) {
   std::uint64_t payload = 0;
   while (!bytes.empty()) {
     const auto tag = TakeVarint(bytes);
@@ -76,8 +83,10 @@ std::optional<std::uint64_t> PayloadBytes(ByteView bytes, Kind kind) {
     const Kind child = ChildOf(kind, *tag >> 3);
     if (child == Kind::kPayload) {
       payload += content.size();
-    } else if (child != Kind::kOther) {
-      const auto below = PayloadBytes(content, child);
+    } else if (child == Kind::kPacked) {
+      payload += content.size() - content.size() / 16;  // a byte becomes up to eight
+    } else if (child != Kind::kOther && depth < kDepthMax) {
+      const auto below = PayloadBytes(content, child, depth + 1);
       if (!below) return std::nullopt;
       payload += *below;
     }
@@ -88,7 +97,7 @@ std::optional<std::uint64_t> PayloadBytes(ByteView bytes, Kind kind) {
 }  // namespace
 
 std::optional<std::uint64_t> OnnxStructureBytes(ByteView model) {
-  const auto payload = PayloadBytes(model, Kind::kModel);
+  const auto payload = PayloadBytes(model, Kind::kModel, 0);
   if (!payload) return std::nullopt;
   return model.size() - *payload;
 }
