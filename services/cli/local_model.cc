@@ -26,11 +26,12 @@ Result<std::shared_ptr<const runtime::Graph>> LoadModel(const std::string& path)
 }
 
 Result<std::unique_ptr<runtime::Session>> MakeSession(std::shared_ptr<const runtime::Graph> graph, const ExecutionSpec& spec,
-                                                      std::int64_t batch) {
+                                                      std::int64_t batch, std::map<std::string, std::int64_t> sizes) {
   runtime::SessionOptions options;
   options.delegate = spec.delegate;
   options.threads = spec.threads;
   options.batch = batch;
+  options.sizes = std::move(sizes);
   options.memory_bytes_max = kSessionBytesMax;
   return runtime::Session::Create(std::move(graph), std::move(options));
 }

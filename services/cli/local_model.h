@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -23,9 +24,9 @@ void AddExecutionOptions(CLI::App& command, ExecutionSpec& spec);
 // Maps and checks an .efm file.
 Result<std::shared_ptr<const runtime::Graph>> LoadModel(const std::string& path);
 
-// Errors of Session::Create.
+// `sizes` are those of other dynamic dimensions than the examples', by symbol. Errors of Session::Create.
 Result<std::unique_ptr<runtime::Session>> MakeSession(std::shared_ptr<const runtime::Graph> graph, const ExecutionSpec& spec,
-                                                      std::int64_t batch);
+                                                      std::int64_t batch, std::map<std::string, std::int64_t> sizes = {});
 
 // "onednn, 100.00 % of the nodes"
 std::string DelegateText(const runtime::SessionInfo& info);

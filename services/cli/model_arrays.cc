@@ -19,8 +19,43 @@ constexpr std::uint64_t kInputBytesMax = std::uint64_t{64} << 30;
 
 Error BadInput(std::string message) { return InvalidArgument("BAD_INPUT", std::move(message)); }
 
-std::optional<arrays::ElementType> ElementTypeFor(runtime::DataType type) {
-  switch (type) {
+std::string LabelOf(const std::string& symbol) { return symbol == runtime::kBatchSymbol ? "examples" : symbol; }
+
+std::string NamesOf(const std::vector<InputPort>& ports) {
+  std::string text;
+  for (const InputPort& port : ports) text += (text.empty() ? "'" : ", '") + port.name + "' " + port.ToString();
+  return text;
+}
+
+bool IsNpy(ByteView file) { return AsText(file).starts_with("\x93NUMPY"); }
+
+// Infinity is a value (masks are full of it), NaN is none.
+Status CheckNan(const InputPort& port, ByteView data, std::int64_t first_example, std::int64_t examples) {
+  if (port.type != arrays::ElementType::kFloat32) return OkStatus();
+  const std::span values(reinterpret_cast<const float*>(data.data()), data.size() / sizeof(float));
+  const auto found = std::ranges::find_if(values, [](float value) { return std::isnan(value); });
+  if (found == values.end()) return OkStatus();
+  const std::string where =
+      port.batched() ? " in example " + std::to_string(first_example + (found - values.begin()) * examples / std::ssize(values))
+                     : "";
+  return BadInput("array '" + port.name + "' holds NaN" + where + "; clean the data first");
+}
+
+}  // namespace
+
+bool InputPort::batched() const { return !symbols.empty() && symbols[0] == runtime::kBatchSymbol; }
+
+std::string InputPort::ToString() const {
+  std::string text = std::string(arrays::NameOf(type)) + " [";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += symbols[i].empty() ? std::to_string(shape[i]) : LabelOf(symbols[i]);
+  }
+  return text + "]";
+}
+
+Result<arrays::ElementType> ElementTypeFor(const runtime::Tensor& tensor) {
+  switch (tensor.type) {
     case runtime::DataType::kFloat32:
       return arrays::ElementType::kFloat32;
     case runtime::DataType::kInt8:
@@ -39,71 +74,28 @@ std::optional<arrays::ElementType> ElementTypeFor(runtime::DataType type) {
     case runtime::DataType::kInt4:
       break;
   }
-  return std::nullopt;
+  return Unimplemented("TYPE_UNSUPPORTED", "'" + tensor.name + "' is " + std::string(runtime::DataTypeName(tensor.type)) +
+                                               ", which .npy files do not have");
 }
 
-Result<std::vector<Port>> PortsOf(const runtime::Graph& graph, const std::vector<runtime::TensorId>& ids) {
-  std::vector<Port> ports;
-  for (const runtime::TensorId id : ids) {
+Result<std::vector<InputPort>> InputPorts(const runtime::Graph& graph) {
+  std::vector<InputPort> ports;
+  for (const runtime::TensorId id : graph.inputs) {
     const runtime::Tensor& tensor = graph.tensor(id);
-    const auto type = ElementTypeFor(tensor.type);
-    if (!type)
-      return Unimplemented("TYPE_UNSUPPORTED", "'" + tensor.name + "' is " + std::string(runtime::DataTypeName(tensor.type)) +
-                                                   ", which .npy files do not have");
-    ports.push_back({tensor.name, *type, tensor.shape, true});
+    EF_ASSIGN_OR_RETURN(const arrays::ElementType type, ElementTypeFor(tensor));
+    ports.push_back({tensor.name, type, tensor.shape, std::vector<std::string>(tensor.shape.size())});
+  }
+  for (const runtime::DynamicDimension& dimension : graph.dynamic) {
+    ports[static_cast<std::size_t>(dimension.input)].symbols[static_cast<std::size_t>(dimension.axis)] = dimension.symbol;
   }
   return ports;
 }
 
-std::string NamesOf(const std::vector<Port>& ports) {
-  std::string text;
-  for (const Port& port : ports) text += (text.empty() ? "'" : ", '") + port.name + "' " + port.ToString();
-  return text;
-}
-
-bool IsNpy(ByteView file) { return AsText(file).starts_with("\x93NUMPY"); }
-
-// Infinity is a value (masks are full of it), NaN is none.
-Status CheckNan(const Port& port, ByteView data, std::int64_t first_example, std::int64_t examples) {
-  if (port.type != arrays::ElementType::kFloat32) return OkStatus();
-  const std::span values(reinterpret_cast<const float*>(data.data()), data.size() / sizeof(float));
-  const auto found = std::ranges::find_if(values, [](float value) { return std::isnan(value); });
-  if (found == values.end()) return OkStatus();
-  const std::string where =
-      port.batched ? " in example " + std::to_string(first_example + (found - values.begin()) * examples / std::ssize(values))
-                   : "";
-  return BadInput("array '" + port.name + "' holds NaN" + where + "; clean the data first");
-}
-
-}  // namespace
-
-std::string Port::ToString() const {
-  std::string text = std::string(arrays::NameOf(type)) + " [";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    text += (i == 0 ? "" : ", ") + (i == 0 && batched ? "examples" : std::to_string(shape[i]));
-  }
-  return text + "]";
-}
-
-Result<std::vector<Port>> InputPorts(const runtime::Graph& graph) { return PortsOf(graph, graph.inputs); }
-Result<std::vector<Port>> OutputPorts(const runtime::Graph& graph) { return PortsOf(graph, graph.outputs); }
-
-Result<InputArrays> InputArrays::Open(const fs::path& path, std::vector<Port> ports) {
+Result<InputArrays> InputArrays::Open(const fs::path& path, const runtime::Graph& graph) {
   InputArrays inputs;
-  inputs.ports_ = std::move(ports);
+  EF_ASSIGN_OR_RETURN(inputs.ports_, InputPorts(graph));
   EF_RETURN_IF_ERROR(inputs.OpenStreams(path));
-  bool counted = false;
-  for (std::size_t i = 0; i < inputs.ports_.size(); ++i) {
-    EF_RETURN_IF_ERROR(inputs.Check(i));
-    if (!inputs.ports_[i].batched) continue;
-    const std::int64_t examples = inputs.streams_[i]->info().shape[0];
-    if (counted && examples != inputs.examples_) {
-      return BadInput("array '" + inputs.ports_[i].name + "' has " + std::to_string(examples) + " examples, others have " +
-                      std::to_string(inputs.examples_) + "; give all arrays the same number");
-    }
-    inputs.examples_ = examples;
-    counted = true;
-  }
+  EF_RETURN_IF_ERROR(inputs.Fit(graph));
   return inputs;
 }
 
@@ -121,7 +113,7 @@ Status InputArrays::OpenStreams(const fs::path& path) {
   auto archive = arrays::NpzReader::Open(file_->bytes(), {.bytes_max = kInputBytesMax});
   if (!archive) return std::move(archive).error().Annotate(path.string());
   archive_ = *std::move(archive);
-  for (const Port& port : ports_) {
+  for (const InputPort& port : ports_) {
     if (!archive_->arrays().contains(port.name)) {
       std::string names;
       for (const auto& [name, info] : archive_->arrays())
@@ -132,35 +124,54 @@ Status InputArrays::OpenStreams(const fs::path& path) {
     EF_ASSIGN_OR_RETURN(streams_.emplace_back(), archive_->Stream(port.name));
   }
   for (const auto& [name, info] : archive_->arrays()) {
-    if (std::ranges::find(ports_, name, &Port::name) == ports_.end()) ignored_.push_back(name);
+    if (std::ranges::find(ports_, name, &InputPort::name) == ports_.end()) ignored_.push_back(name);
   }
   return OkStatus();
 }
 
-Status InputArrays::Check(std::size_t index) {
-  const Port& port = ports_[index];
-  const arrays::ArrayInfo& info = streams_[index]->info();
-  const std::size_t first = port.batched ? 1 : 0;
-  const bool fits = info.shape.size() == port.shape.size() &&
-                    std::equal(info.shape.begin() + static_cast<std::ptrdiff_t>(first), info.shape.end(),
-                               port.shape.begin() + static_cast<std::ptrdiff_t>(first));
-  if (info.type != port.type || !fits) {
-    std::string advice;
-    if (fits) advice = std::string("; save it with .astype('") + arrays::NameOf(port.type) + "')";
-    return BadInput("array '" + port.name + "' is " + info.ToString() + ", the model takes " + port.ToString() + advice);
+// Takes the sizes of dynamic dimensions from the array, and holds all else against it.
+Status InputArrays::FitArray(const InputPort& port, const arrays::ArrayInfo& info) {
+  bool fits = info.shape.size() == port.shape.size();
+  for (std::size_t i = 0; fits && i < port.shape.size(); ++i) {
+    const std::string& symbol = port.symbols[i];
+    if (symbol.empty()) {
+      fits = info.shape[i] == port.shape[i];
+    } else if (const auto [known, added] = sizes_.emplace(symbol, info.shape[i]); !added && known->second != info.shape[i]) {
+      return BadInput("array '" + port.name + "' is " + info.ToString() + ", but other arrays say " + LabelOf(symbol) + " = " +
+                      std::to_string(known->second) + "; the model takes " + NamesOf(ports_));
+    }
   }
-  if (port.batched && info.shape[0] == 0) return BadInput("array '" + port.name + "' has no examples");
+  if (info.type == port.type && fits) return OkStatus();
+  std::string advice;
+  if (fits) advice = std::string("; save it with .astype('") + arrays::NameOf(port.type) + "')";
+  return BadInput("array '" + port.name + "' is " + info.ToString() + ", the model takes " + port.ToString() + advice);
+}
+
+Status InputArrays::Fit(const runtime::Graph& graph) {
+  for (std::size_t i = 0; i < ports_.size(); ++i) EF_RETURN_IF_ERROR(FitArray(ports_[i], streams_[i]->info()));
+  for (const runtime::DynamicDimension& dimension : graph.dynamic) {
+    const std::string& name = ports_[static_cast<std::size_t>(dimension.input)].name;
+    const std::int64_t size = sizes_.at(dimension.symbol);
+    const bool counts = dimension.symbol == runtime::kBatchSymbol;
+    if (counts && dimension.axis != 0) splittable_ = false;
+    if (counts && size == 0) return BadInput("array '" + name + "' has no examples");
+    if (!counts && (size < dimension.min || size > dimension.max)) {
+      return BadInput("dimension " + std::to_string(dimension.axis) + " of array '" + name + "' is " + std::to_string(size) +
+                      "; the model takes " + std::to_string(dimension.min) + " to " + std::to_string(dimension.max));
+    }
+  }
+  if (auto batch = sizes_.extract(std::string(runtime::kBatchSymbol)); !batch.empty()) examples_ = batch.mapped();
   return OkStatus();
 }
 
 Status InputArrays::Read(std::int64_t count, std::vector<Bytes>& buffers) {
   buffers.resize(ports_.size());
   for (std::size_t i = 0; i < ports_.size(); ++i) {
-    const Port& port = ports_[i];
-    if (!port.batched && done_ > 0) continue;  // the same for all
-    arrays::ArrayInfo info{port.type, port.shape};
-    if (port.batched) info.shape[0] = count;
-    EF_ASSIGN_OR_RETURN(const std::uint64_t size, arrays::ByteCount(info));
+    const InputPort& port = ports_[i];
+    if (!port.batched() && done_ > 0) continue;  // the same for all
+    arrays::ArrayInfo part = streams_[i]->info();
+    if (port.batched()) part.shape[0] = count;
+    EF_ASSIGN_OR_RETURN(const std::uint64_t size, arrays::ByteCount(part));
     buffers[i].resize(size);
     EF_RETURN_IF_ERROR(streams_[i]->Read(buffers[i]));
     EF_RETURN_IF_ERROR(CheckNan(port, buffers[i], done_, count));

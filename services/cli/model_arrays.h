@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,44 +16,54 @@
 
 namespace edgefleet::cli {
 
-// An input or output of a graph.
-struct Port {
+// An input of a graph.
+struct InputPort {
   std::string name;
   arrays::ElementType type = arrays::ElementType::kFloat32;
-  std::vector<std::int64_t> shape;  // of one example
-  bool batched = false;             // dimension 0, which is 1 here, counts examples
+  std::vector<std::int64_t> shape;   // default sizes
+  std::vector<std::string> symbols;  // of each dimension; "" where it is fixed
 
+  // Dimension 0 counts examples.
+  bool batched() const;
   std::string ToString() const;  // "float32 [examples, 1, 28, 28]"
 };
 
 // UNIMPLEMENTED [TYPE_UNSUPPORTED] for a type that .npy files do not have.
-Result<std::vector<Port>> InputPorts(const runtime::Graph& graph);
-Result<std::vector<Port>> OutputPorts(const runtime::Graph& graph);
+Result<arrays::ElementType> ElementTypeFor(const runtime::Tensor& tensor);
+Result<std::vector<InputPort>> InputPorts(const runtime::Graph& graph);
 
 // The inputs of a model from an .npz, or from the .npy of a model with one input, read a few examples at a time.
 class InputArrays {
  public:
   // INVALID_ARGUMENT [BAD_INPUT] names the array that is missing or does not fit, what it is and what is wanted; or an error of
   // NpzReader or NpyFile.
-  static Result<InputArrays> Open(const std::filesystem::path& path, std::vector<Port> ports);
+  static Result<InputArrays> Open(const std::filesystem::path& path, const runtime::Graph& graph);
 
+  // What the arrays have in the dimensions that count examples; 1 if there are none.
   std::int64_t examples() const { return examples_; }
+  // Whether examples can be read a few at a time: they are dimension 0 wherever they are counted.
+  bool splittable() const { return splittable_; }
+  // Of the other dynamic dimensions, by symbol.
+  const std::map<std::string, std::int64_t>& sizes() const { return sizes_; }
   // Arrays that no input has the name of.
   const std::vector<std::string>& ignored() const { return ignored_; }
-  // The next `count` examples of each input. INVALID_ARGUMENT [BAD_INPUT] for NaN.
+  // The next `count` examples of each input; the whole of an input without examples. INVALID_ARGUMENT [BAD_INPUT] for NaN.
   Status Read(std::int64_t count, std::vector<Bytes>& buffers);
 
  private:
   Status OpenStreams(const std::filesystem::path& path);
-  Status Check(std::size_t index);
+  Status Fit(const runtime::Graph& graph);
+  Status FitArray(const InputPort& port, const arrays::ArrayInfo& info);
 
-  std::vector<Port> ports_;
+  std::vector<InputPort> ports_;
   std::shared_ptr<const MappedFile> file_;
   std::unique_ptr<arrays::NpzReader> archive_;
   std::vector<std::unique_ptr<arrays::ArrayStream>> streams_;  // one a port
   std::vector<std::string> ignored_;
+  std::map<std::string, std::int64_t> sizes_;
   std::int64_t examples_ = 1;
   std::int64_t done_ = 0;
+  bool splittable_ = true;
 };
 
 // Where a result shall go: refused before the work begins if it cannot be written there. NOT_FOUND [FILE_MISSING],

@@ -35,14 +35,16 @@ struct Measured {
   std::uint64_t file_bytes = 0;
 };
 
+std::size_t BytesFor(arrays::ElementType type, const std::vector<std::int64_t>& shape) {
+  return static_cast<std::size_t>(runtime::ElementCount(shape)) * arrays::SizeOf(type);
+}
+
 // Values that any model can take: floats in [0, 1), bytes of any value, other integers 0 or 1 (indices, lengths).
-Bytes RandomInput(const Port& port, std::int64_t batch, RandomSource& random) {
-  std::size_t elements = static_cast<std::size_t>(port.batched ? batch : 1);
-  for (const std::int64_t dimension : port.shape) elements *= static_cast<std::size_t>(dimension);
-  Bytes bytes(elements * arrays::SizeOf(port.type));
-  switch (port.type) {
+Bytes RandomInput(arrays::ElementType type, const std::vector<std::int64_t>& shape, RandomSource& random) {
+  Bytes bytes(BytesFor(type, shape));
+  switch (type) {
     case arrays::ElementType::kFloat32: {
-      const std::span values(reinterpret_cast<float*>(bytes.data()), elements);
+      const std::span values(reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float));
       for (float& value : values) value = static_cast<float>(random.Unit());
       break;
     }
@@ -51,34 +53,41 @@ Bytes RandomInput(const Port& port, std::int64_t batch, RandomSource& random) {
       random.Fill(bytes);
       break;
     default:
-      for (std::size_t i = 0; i < bytes.size(); i += arrays::SizeOf(port.type))
-        bytes[i] = static_cast<std::byte>(random.Below(2));
+      for (std::size_t i = 0; i < bytes.size(); i += arrays::SizeOf(type)) bytes[i] = static_cast<std::byte>(random.Below(2));
   }
   return bytes;
 }
 
-Result<std::vector<Bytes>> MakeInputs(const BenchSpec& spec, std::vector<Port> ports) {
+// The arrays of --input, if there are.
+Result<std::unique_ptr<InputArrays>> OpenInput(const BenchSpec& spec, const runtime::Graph& graph) {
+  if (spec.input.empty()) return nullptr;
+  EF_ASSIGN_OR_RETURN(auto inputs, InputArrays::Open(spec.input, graph));
+  if (inputs.examples() < spec.batch || (!inputs.splittable() && inputs.examples() != spec.batch)) {
+    return InvalidArgument("BAD_INPUT", spec.input + " has " + std::to_string(inputs.examples()) + " examples, --batch is " +
+                                            std::to_string(spec.batch));
+  }
+  return std::make_unique<InputArrays>(std::move(inputs));
+}
+
+Result<std::vector<Bytes>> MakeInputs(InputArrays* arrays, const runtime::Session& session) {
   std::vector<Bytes> buffers;
-  if (spec.input.empty()) {
-    SeededRandom random(1);
-    for (const Port& port : ports) buffers.push_back(RandomInput(port, spec.batch, random));
+  if (arrays != nullptr) {
+    EF_RETURN_IF_ERROR(arrays->Read(session.batch(), buffers));
     return buffers;
   }
-  EF_ASSIGN_OR_RETURN(auto inputs, InputArrays::Open(spec.input, std::move(ports)));
-  if (inputs.examples() < spec.batch) {
-    return InvalidArgument("BAD_INPUT", spec.input + " has " + std::to_string(inputs.examples()) +
-                                            " examples, fewer than --batch " + std::to_string(spec.batch));
+  SeededRandom random(1);
+  for (const runtime::TensorId id : session.graph().inputs) {
+    EF_ASSIGN_OR_RETURN(const arrays::ElementType type, ElementTypeFor(session.graph().tensor(id)));
+    buffers.push_back(RandomInput(type, session.shape(id), random));
   }
-  EF_RETURN_IF_ERROR(inputs.Read(spec.batch, buffers));
   return buffers;
 }
 
-std::vector<Bytes> MakeOutputs(const std::vector<Port>& ports, std::int64_t batch) {
+Result<std::vector<Bytes>> MakeOutputs(const runtime::Session& session) {
   std::vector<Bytes> buffers;
-  for (const Port& port : ports) {
-    std::size_t size = arrays::SizeOf(port.type) * static_cast<std::size_t>(port.batched ? batch : 1);
-    for (const std::int64_t dimension : port.shape) size *= static_cast<std::size_t>(dimension);
-    buffers.emplace_back(size);
+  for (const runtime::TensorId id : session.graph().outputs) {
+    EF_ASSIGN_OR_RETURN(const arrays::ElementType type, ElementTypeFor(session.graph().tensor(id)));
+    buffers.emplace_back(BytesFor(type, session.shape(id)));
   }
   return buffers;
 }
@@ -101,15 +110,15 @@ Result<Measured> Measure(Context& context, const BenchSpec& spec) {
   const Stopwatch load;
   EF_ASSIGN_OR_RETURN(const auto graph, LoadModel(spec.model));
   measured.load_ms = load.Milliseconds();
-  EF_ASSIGN_OR_RETURN(auto input_ports, InputPorts(*graph));
-  EF_ASSIGN_OR_RETURN(const auto output_ports, OutputPorts(*graph));
-  EF_ASSIGN_OR_RETURN(const auto inputs, MakeInputs(spec, std::move(input_ports)));
-  std::vector<Bytes> outputs = MakeOutputs(output_ports, spec.batch);
+  EF_ASSIGN_OR_RETURN(const auto arrays, OpenInput(spec, *graph));
+  const Stopwatch prepare;
+  EF_ASSIGN_OR_RETURN(const auto session, MakeSession(graph, spec.execution, spec.batch,
+                                                      arrays ? arrays->sizes() : std::map<std::string, std::int64_t>()));
+  measured.prepare_ms = prepare.Milliseconds();
+  EF_ASSIGN_OR_RETURN(const auto inputs, MakeInputs(arrays.get(), *session));
+  EF_ASSIGN_OR_RETURN(auto outputs, MakeOutputs(*session));
   const std::vector<ByteView> input_views(inputs.begin(), inputs.end());
   const std::vector<std::span<std::byte>> output_views(outputs.begin(), outputs.end());
-  const Stopwatch prepare;
-  EF_ASSIGN_OR_RETURN(const auto session, MakeSession(graph, spec.execution, spec.batch));
-  measured.prepare_ms = prepare.Milliseconds();
   const Stopwatch first;
   EF_RETURN_IF_ERROR(session->Run(input_views, output_views));
   measured.first_ms = first.Milliseconds();

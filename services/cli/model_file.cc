@@ -1,5 +1,6 @@
 // edgefleet model fetch | eval: a variant's file as a device would get it, and how good it is.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 
 #include "base/arrays/npz.h"
@@ -153,7 +154,7 @@ Status Eval(Context& context, const EvalSpec& spec) {
   if (data_file->bytes().size() > kDataFileBytesMax) return InvalidArgument("TOO_LARGE", spec.data + " is larger than 1 GiB");
   EF_ASSIGN_OR_RETURN(auto archive, arrays::ReadNpz(data_file->bytes()));
   EF_ASSIGN_OR_RETURN(const auto data, NpzDataset::Make(std::move(archive)));
-  EF_ASSIGN_OR_RETURN(const auto session, MakeSession(graph, spec.execution, kBatch));
+  EF_ASSIGN_OR_RETURN(const auto session, MakeSession(graph, spec.execution, std::min(kBatch, runtime::BatchMax(*graph))));
   EF_ASSIGN_OR_RETURN(const auto result, runtime::Evaluate(*session, data));
   const auto& info = session->info();
   if (context.out.json) {

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "base/file.h"
 #include "device_client/runtime/delegate.h"
 #include "device_client/runtime/format/layout.h"
+#include "device_client/runtime/specialize.h"
 #include "services/cli/commands.h"
 #include "services/cli/local_model.h"
 
@@ -26,13 +28,30 @@ using runtime::TensorId;
 
 std::string TypeName(const Tensor& tensor) { return std::string(runtime::DataTypeName(tensor.type)); }
 
-std::string ShapeText(const Tensor& tensor) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
-    text += (i == 0 ? "" : ", ") + (i == 0 && !tensor.is_constant() ? "batch" : std::to_string(tensor.shape[i]));
+// The shapes of a graph as text, dimensions that grow with the batch as "batch".
+class Shapes {
+ public:
+  explicit Shapes(const Graph& graph) : graph_(graph) {
+    const runtime::DimensionSize two[] = {{runtime::kBatchSymbol, 2}};
+    if (runtime::BatchMax(graph) < 2) return;
+    if (auto doubled = runtime::Specialize(graph, two)) doubled_ = *std::move(doubled);
   }
-  return text + "]";
-}
+  std::string Text(TensorId id) const {
+    const auto& shape = graph_.tensor(id).shape;
+    const auto& doubled = doubled_ ? doubled_->tensor(id).shape : shape;
+    std::string text = "[";
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      const bool grows = doubled.size() == shape.size() && doubled[i] != shape[i];
+      const std::string size = std::to_string(shape[i]);
+      text += (i == 0 ? "" : ", ") + (!grows ? size : shape[i] == 1 ? "batch" : "batch * " + size);
+    }
+    return text + "]";
+  }
+
+ private:
+  const Graph& graph_;
+  std::optional<Graph> doubled_;
+};
 
 std::size_t ActivationBytes(const Tensor& tensor) {
   return static_cast<std::size_t>(runtime::ElementCount(tensor.shape)) * SizeOf(tensor.type);
@@ -156,8 +175,14 @@ WeightSum WeightsOf(const Graph& graph, const runtime::Node& node) {
 }
 
 // A node has an output that is wanted.
-const Tensor& FirstOutput(const Graph& graph, const runtime::Node& node) {
-  return graph.tensor(*std::ranges::find_if(node.outputs, [](TensorId id) { return id != runtime::kAbsent; }));
+TensorId FirstOutput(const runtime::Node& node) {
+  return *std::ranges::find_if(node.outputs, [](TensorId id) { return id != runtime::kAbsent; });
+}
+
+// Where a session runs a node. Nodes that only compute shapes are gone in a session.
+runtime::NodePlacement PlacementOf(const runtime::SessionInfo& info, const runtime::Node& node) {
+  const auto found = std::ranges::find(info.nodes, node.name, &runtime::NodePlacement::node);
+  return found == info.nodes.end() ? runtime::NodePlacement{.delegate = "-"} : *found;
 }
 
 Json PortsJson(const Graph& graph, const std::vector<TensorId>& ids) {
@@ -166,6 +191,18 @@ Json PortsJson(const Graph& graph, const std::vector<TensorId>& ids) {
     ports.push_back({{"name", graph.tensor(id).name}, {"type", TypeName(graph.tensor(id))}, {"shape", graph.tensor(id).shape}});
   }
   return ports;
+}
+
+Json DynamicJson(const Graph& graph) {
+  Json dynamic = Json::array();
+  for (const runtime::DynamicDimension& dimension : graph.dynamic) {
+    dynamic.push_back({{"input", graph.tensor(graph.inputs[static_cast<std::size_t>(dimension.input)]).name},
+                       {"axis", dimension.axis},
+                       {"symbol", dimension.symbol},
+                       {"min", dimension.min},
+                       {"max", dimension.max}});
+  }
+  return dynamic;
 }
 
 Json PlacementsJson(const std::vector<Placement>& placements) {
@@ -200,7 +237,7 @@ Json LayersJson(const Graph& graph, const std::vector<Placement>& placements) {
   Json layers = Json::array();
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const runtime::Node& node = graph.nodes[i];
-    const Tensor& output = FirstOutput(graph, node);
+    const Tensor& output = graph.tensor(FirstOutput(node));
     const WeightSum weights = WeightsOf(graph, node);
     Json one{{"name", node.name},
              {"operator", runtime::OperatorName(node.op)},
@@ -215,7 +252,7 @@ Json LayersJson(const Graph& graph, const std::vector<Placement>& placements) {
     }
     for (const Placement& placement : placements) {
       if (!placement.session) continue;
-      const runtime::NodePlacement& placed = placement.session->nodes[i];
+      const runtime::NodePlacement placed = PlacementOf(*placement.session, node);
       one["on"][placement.delegate] = placed.delegate;
       if (!placed.fallback_reason.empty()) one["fallback_reason"] = placed.fallback_reason;
     }
@@ -238,13 +275,19 @@ void PrintSummary(const Output& out, const runtime::EfmHeader& header, const Gra
       {"size", FormatBytes(header.file_size) + ": graph " + FormatBytes(header.graph_size) + ", weights " +
                    FormatBytes(header.weights_size)},
       {"parameters", std::to_string(ParametersOf(graph)) + (graph.parameters.empty() ? "" : ", trainable")}};
+  const Shapes shapes(graph);
   const auto add_ports = [&](const std::string& kind, const std::vector<TensorId>& ids) {
     for (const TensorId id : ids) {
-      fields.emplace_back(kind + " " + graph.tensor(id).name, TypeName(graph.tensor(id)) + " " + ShapeText(graph.tensor(id)));
+      fields.emplace_back(kind + " " + graph.tensor(id).name, TypeName(graph.tensor(id)) + " " + shapes.Text(id));
     }
   };
   add_ports("input", graph.inputs);
   add_ports("output", graph.outputs);
+  for (const runtime::DynamicDimension& dimension : graph.dynamic) {
+    fields.emplace_back("dimension " + std::to_string(dimension.axis) + " of " +
+                            graph.tensor(graph.inputs[static_cast<std::size_t>(dimension.input)]).name,
+                        dimension.symbol + ", " + std::to_string(dimension.min) + " to " + std::to_string(dimension.max));
+  }
   if (const QuantizationSum sum = Quantizations(graph); sum.any()) {
     fields.emplace_back("quantized", std::to_string(sum.activations) +
                                          " activations; weights: " + std::to_string(sum.weights_per_channel) +
@@ -284,15 +327,16 @@ void PrintWeightsAndOperators(const Output& out, const Graph& graph, const std::
 }
 
 void PrintLayers(const Output& out, const Graph& graph, const Placement& placement) {
+  const Shapes shapes(graph);
   std::vector<Row> rows;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const runtime::Node& node = graph.nodes[i];
-    const Tensor& output = FirstOutput(graph, node);
+    const Tensor& output = graph.tensor(FirstOutput(node));
     const WeightSum weights = WeightsOf(graph, node);
-    const runtime::NodePlacement placed = placement.session ? placement.session->nodes[i] : runtime::NodePlacement{};
+    const runtime::NodePlacement placed = placement.session ? PlacementOf(*placement.session, node) : runtime::NodePlacement{};
     rows.push_back({std::to_string(i), node.name, std::string(runtime::OperatorName(node.op)), TypeName(output),
-                    ShapeText(output), std::to_string(weights.elements), FormatBytes(weights.bytes), placed.delegate,
-                    placed.fallback_reason});
+                    shapes.Text(FirstOutput(node)), std::to_string(weights.elements), FormatBytes(weights.bytes),
+                    placed.delegate, placed.fallback_reason});
   }
   out.PrintLine("");
   out.PrintTable({"#", "NODE", "OPERATOR", "TYPE", "OUTPUT", "PARAMETERS", "WEIGHTS", "RUNS ON", "BECAUSE"}, rows);
@@ -313,6 +357,7 @@ Json InspectedJson(const InspectSpec& spec, const runtime::EfmHeader& header, co
             {"weight_bytes", header.weights_size},
             {"inputs", PortsJson(graph, graph.inputs)},
             {"outputs", PortsJson(graph, graph.outputs)},
+            {"dynamic", DynamicJson(graph)},
             {"nodes", graph.nodes.size()},
             {"operators", OperatorsJson(graph, placements)},
             {"delegates", PlacementsJson(placements)},

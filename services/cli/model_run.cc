@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "device_client/runtime/specialize.h"
 #include "services/cli/commands.h"
 #include "services/cli/local_model.h"
 #include "services/cli/model_arrays.h"
@@ -28,20 +29,94 @@ struct RunResult {
   double run_ms = 0;
 };
 
-Status CheckOutput(const RunSpec& spec, const std::vector<Port>& ports) {
-  if (spec.output.ends_with(".npy") && ports.size() != 1) {
-    return InvalidArgument(kReasonUsage, "the model has " + std::to_string(ports.size()) +
-                                             " outputs and a .npy file holds one array; name an .npz file");
-  }
-  return CheckWritable(spec.output);
+// An output of the graph for the sizes of the inputs.
+struct OutputPort {
+  runtime::TensorId id = 0;
+  std::string name;
+  arrays::ElementType type = arrays::ElementType::kFloat32;
+  std::vector<std::int64_t> shape;  // of one example
+  bool batched = false;             // more examples make dimension 0 that many times larger
+};
+
+Result<std::vector<std::vector<std::int64_t>>> OutputShapes(const runtime::Graph& graph, const InputArrays& inputs,
+                                                            std::int64_t batch) {
+  std::vector<runtime::DimensionSize> sizes;
+  for (const auto& [symbol, size] : inputs.sizes()) sizes.push_back({symbol, size});
+  if (runtime::FindDynamic(graph, runtime::kBatchSymbol)) sizes.push_back({runtime::kBatchSymbol, batch});
+  EF_ASSIGN_OR_RETURN(const runtime::Graph specialized, runtime::Specialize(graph, sizes));
+  std::vector<std::vector<std::int64_t>> shapes;
+  for (const runtime::TensorId id : graph.outputs) shapes.push_back(specialized.tensor(id).shape);
+  return shapes;
 }
 
-Result<arrays::Archive> AllocateOutputs(const std::vector<Port>& ports, std::int64_t examples) {
+// Compares the shapes for one and for two examples.
+Result<std::vector<OutputPort>> OutputPorts(const runtime::Graph& graph, const InputArrays& inputs) {
+  EF_ASSIGN_OR_RETURN(const auto of_one, OutputShapes(graph, inputs, 1));
+  EF_ASSIGN_OR_RETURN(const auto of_two, OutputShapes(graph, inputs, std::min<std::int64_t>(2, runtime::BatchMax(graph))));
+  std::vector<OutputPort> ports;
+  for (std::size_t i = 0; i < of_one.size(); ++i) {
+    const runtime::Tensor& tensor = graph.tensor(graph.outputs[i]);
+    EF_ASSIGN_OR_RETURN(const arrays::ElementType type, ElementTypeFor(tensor));
+    auto doubled = of_one[i];
+    if (!doubled.empty()) doubled[0] *= 2;
+    ports.push_back({graph.outputs[i], tensor.name, type, of_one[i], !doubled.empty() && of_two[i] == doubled});
+  }
+  return ports;
+}
+
+struct Work {
+  std::shared_ptr<const runtime::Graph> graph;
+  InputArrays inputs;
+  std::vector<OutputPort> outputs;
+  std::int64_t batch = 1;
+};
+
+// How many examples a run: as asked, unless they only make sense all at once.
+Result<std::int64_t> ChooseBatch(const RunSpec& spec, const Work& work) {
+  const std::int64_t examples = work.inputs.examples();
+  const std::int64_t most = runtime::BatchMax(*work.graph);
+  if (work.inputs.splittable() && std::ranges::all_of(work.outputs, &OutputPort::batched)) {
+    return std::min({spec.batch == 0 ? kBatchWanted : spec.batch, examples, most});
+  }
+  if (examples <= most) return examples;
+  return InvalidArgument("BAD_INPUT", spec.input + " has " + std::to_string(examples) +
+                                          " examples; this model takes them all at once, at most " + std::to_string(most));
+}
+
+Result<Work> Plan(Context& context, const RunSpec& spec) {
+  EF_ASSIGN_OR_RETURN(auto graph, LoadModel(spec.model));
+  if (spec.output.ends_with(".npy") && graph->outputs.size() != 1) {
+    return InvalidArgument(kReasonUsage, "the model has " + std::to_string(graph->outputs.size()) +
+                                             " outputs and a .npy file holds one array; name an .npz file");
+  }
+  EF_RETURN_IF_ERROR(CheckWritable(spec.output));
+  EF_ASSIGN_OR_RETURN(auto inputs, InputArrays::Open(spec.input, *graph));
+  for (const std::string& name : inputs.ignored()) {
+    context.out.Note("note: array '" + name + "' is not used; the model has no input of that name");
+  }
+  EF_ASSIGN_OR_RETURN(auto outputs, OutputPorts(*graph, inputs));
+  Work work{std::move(graph), std::move(inputs), std::move(outputs)};
+  EF_ASSIGN_OR_RETURN(work.batch, ChooseBatch(spec, work));
+  return work;
+}
+
+// Without --batch, halves the batch until the session's memory suffices.
+Result<std::unique_ptr<runtime::Session>> FittingSession(const RunSpec& spec, const Work& work, std::int64_t batch) {
+  const bool may_halve = spec.batch == 0 && std::ranges::all_of(work.outputs, &OutputPort::batched);
+  while (true) {
+    auto session = MakeSession(work.graph, spec.execution, batch, work.inputs.sizes());
+    if (session || session.error().code() != StatusCode::kResourceExhausted || !may_halve || batch == 1) return session;
+    batch /= 2;
+  }
+}
+
+// The arrays of all examples. Without a batch of their own, outputs have the shape that the session gives them.
+Result<arrays::Archive> AllocateOutputs(const Work& work, const runtime::Session& session) {
   arrays::Archive outputs;
   std::uint64_t total = 0;
-  for (const Port& port : ports) {
-    arrays::ArrayInfo info{port.type, port.shape};
-    if (port.batched) info.shape[0] = examples;
+  for (const OutputPort& port : work.outputs) {
+    arrays::ArrayInfo info{port.type, session.shape(port.id)};
+    if (port.batched) info.shape[0] = port.shape[0] * work.inputs.examples();
     const auto size = arrays::ByteCount(info);
     if (!size || (total += *size) > kOutputBytesMax) {
       return ResourceExhausted("TOO_LARGE",
@@ -52,41 +127,42 @@ Result<arrays::Archive> AllocateOutputs(const std::vector<Port>& ports, std::int
   return outputs;
 }
 
-// Without --batch, halves the batch until the session's memory suffices.
-Result<std::unique_ptr<runtime::Session>> FittingSession(const std::shared_ptr<const runtime::Graph>& graph,
-                                                         const RunSpec& spec, std::int64_t batch) {
-  while (true) {
-    auto session = MakeSession(graph, spec.execution, batch);
-    if (session || session.error().code() != StatusCode::kResourceExhausted || spec.batch != 0 || batch == 1) return session;
-    batch /= 2;
+// Where the session's outputs for `count` examples from `first` on belong.
+std::vector<std::span<std::byte>> PartsOf(arrays::Archive& outputs, const Work& work, std::int64_t first, std::int64_t count) {
+  std::vector<std::span<std::byte>> parts;
+  for (const OutputPort& port : work.outputs) {
+    std::span<std::byte> part(outputs.at(port.name).data);
+    if (port.batched) {
+      const std::size_t example = part.size() / static_cast<std::size_t>(work.inputs.examples());
+      part = part.subspan(static_cast<std::size_t>(first) * example, static_cast<std::size_t>(count) * example);
+    }
+    parts.push_back(part);
   }
+  return parts;
 }
 
-Result<RunResult> RunAll(Context& context, const RunSpec& spec, const std::shared_ptr<const runtime::Graph>& graph,
-                         InputArrays& inputs, const std::vector<Port>& ports) {
+Result<RunResult> RunAll(Context& context, const RunSpec& spec, Work& work) {
   RunResult result;
-  EF_ASSIGN_OR_RETURN(result.outputs, AllocateOutputs(ports, inputs.examples()));
-  std::int64_t batch = std::min(spec.batch == 0 ? kBatchWanted : spec.batch, inputs.examples());
+  const std::int64_t examples = work.inputs.examples();
+  std::int64_t batch = work.batch;
   std::unique_ptr<runtime::Session> session;
   std::vector<Bytes> buffers;
-  Progress progress(context.out, "running", static_cast<std::uint64_t>(inputs.examples()), false);
-  for (std::int64_t done = 0; done < inputs.examples(); done += batch) {
-    batch = std::min(batch, inputs.examples() - done);
+  Progress progress(context.out, "running", static_cast<std::uint64_t>(examples), false);
+  for (std::int64_t done = 0; done < examples; done += batch) {
+    batch = std::min(batch, examples - done);
     if (!session || session->batch() != batch) {
       session.reset();
-      EF_ASSIGN_OR_RETURN(session, FittingSession(graph, spec, batch));
+      EF_ASSIGN_OR_RETURN(session, FittingSession(spec, work, batch));
       batch = session->batch();
-      result.batch = std::max(result.batch, batch);
     }
-    EF_RETURN_IF_ERROR(inputs.Read(batch, buffers));
-    std::vector<std::span<std::byte>> views;
-    for (const Port& port : ports) {
-      const std::span<std::byte> whole(result.outputs.at(port.name).data);
-      const std::size_t example = whole.size() / static_cast<std::size_t>(inputs.examples());
-      views.push_back(whole.subspan(static_cast<std::size_t>(done) * example, static_cast<std::size_t>(batch) * example));
+    if (done == 0) {
+      result.batch = batch;
+      EF_ASSIGN_OR_RETURN(result.outputs, AllocateOutputs(work, *session));
     }
+    EF_RETURN_IF_ERROR(work.inputs.Read(batch, buffers));
     const Stopwatch watch;
-    EF_RETURN_IF_ERROR(session->Run(std::vector<ByteView>(buffers.begin(), buffers.end()), views));
+    EF_RETURN_IF_ERROR(
+        session->Run(std::vector<ByteView>(buffers.begin(), buffers.end()), PartsOf(result.outputs, work, done, batch)));
     result.run_ms += watch.Milliseconds();
     progress.Set(static_cast<std::uint64_t>(done + batch));
   }
@@ -121,17 +197,10 @@ void PrintResult(Context& context, const RunSpec& spec, const InputArrays& input
 }
 
 Status Run(Context& context, const RunSpec& spec) {
-  EF_ASSIGN_OR_RETURN(const auto graph, LoadModel(spec.model));
-  EF_ASSIGN_OR_RETURN(auto input_ports, InputPorts(*graph));
-  EF_ASSIGN_OR_RETURN(const auto output_ports, OutputPorts(*graph));
-  EF_RETURN_IF_ERROR(CheckOutput(spec, output_ports));
-  EF_ASSIGN_OR_RETURN(auto inputs, InputArrays::Open(spec.input, std::move(input_ports)));
-  for (const std::string& name : inputs.ignored()) {
-    context.out.Note("note: array '" + name + "' is not used; the model has no input of that name");
-  }
-  EF_ASSIGN_OR_RETURN(const RunResult result, RunAll(context, spec, graph, inputs, output_ports));
+  EF_ASSIGN_OR_RETURN(Work work, Plan(context, spec));
+  EF_ASSIGN_OR_RETURN(const RunResult result, RunAll(context, spec, work));
   EF_RETURN_IF_ERROR(WriteArrays(spec.output, result.outputs));
-  PrintResult(context, spec, inputs, result);
+  PrintResult(context, spec, work.inputs, result);
   return OkStatus();
 }
 
@@ -145,7 +214,7 @@ void AddModelRunCommand(CLI::App& model, Action& action) {
                  "  edgefleet model run fashion.efm --input images.npy --output logits.npy --delegate reference\n"
                  "\n"
                  "Arrays have the names of the model's inputs and outputs ('edgefleet model inspect' lists them), as in\n"
-                 "the ONNX graph. Dimension 0 counts examples; they are run in batches.\n",
+                 "the ONNX graph. Examples along dimension 0 are run in batches, where the model has such a dimension.\n",
                  &Run, spec);
   command->add_option("FILE", spec->model, "the .efm file")->required()->check(CLI::ExistingFile);
   command->add_option("-i,--input", spec->input, ".npz, or .npy for a model with one input")
