@@ -28,11 +28,14 @@ using runtime::TensorId;
 
 std::string TypeName(const Tensor& tensor) { return std::string(runtime::DataTypeName(tensor.type)); }
 
-// The shapes of a graph as text, dimensions that grow with the batch as "batch".
+// The shapes of a graph as text: dynamic dimensions of inputs by their symbols, others that grow with the batch as "batch".
 class Shapes {
  public:
   explicit Shapes(const Graph& graph) : graph_(graph) {
     const runtime::DimensionSize two[] = {{runtime::kBatchSymbol, 2}};
+    for (const runtime::DynamicDimension& dimension : graph.dynamic) {
+      symbols_[{graph.inputs[static_cast<std::size_t>(dimension.input)], dimension.axis}] = dimension.symbol;
+    }
     if (runtime::BatchMax(graph) < 2) return;
     if (auto doubled = runtime::Specialize(graph, two)) doubled_ = *std::move(doubled);
   }
@@ -42,14 +45,17 @@ class Shapes {
     std::string text = "[";
     for (std::size_t i = 0; i < shape.size(); ++i) {
       const bool grows = doubled.size() == shape.size() && doubled[i] != shape[i];
-      const std::string size = std::to_string(shape[i]);
-      text += (i == 0 ? "" : ", ") + (!grows ? size : shape[i] == 1 ? "batch" : "batch * " + size);
+      const auto symbol = symbols_.find({id, static_cast<std::int32_t>(i)});
+      std::string size = std::to_string(shape[i]);
+      if (grows) size = shape[i] == 1 ? "batch" : "batch * " + size;
+      text += (i == 0 ? "" : ", ") + (symbol == symbols_.end() ? size : symbol->second);
     }
     return text + "]";
   }
 
  private:
   const Graph& graph_;
+  std::map<std::pair<TensorId, std::int32_t>, std::string> symbols_;
   std::optional<Graph> doubled_;
 };
 
@@ -283,11 +289,11 @@ void PrintSummary(const Output& out, const runtime::EfmHeader& header, const Gra
   };
   add_ports("input", graph.inputs);
   add_ports("output", graph.outputs);
+  std::map<std::string, std::string> bounds;
   for (const runtime::DynamicDimension& dimension : graph.dynamic) {
-    fields.emplace_back("dimension " + std::to_string(dimension.axis) + " of " +
-                            graph.tensor(graph.inputs[static_cast<std::size_t>(dimension.input)]).name,
-                        dimension.symbol + ", " + std::to_string(dimension.min) + " to " + std::to_string(dimension.max));
+    bounds[dimension.symbol] = std::to_string(dimension.min) + " to " + std::to_string(dimension.max);
   }
+  for (const auto& [symbol, text] : bounds) fields.emplace_back("size " + symbol, text);
   if (const QuantizationSum sum = Quantizations(graph); sum.any()) {
     fields.emplace_back("quantized", std::to_string(sum.activations) +
                                          " activations; weights: " + std::to_string(sum.weights_per_channel) +

@@ -145,7 +145,7 @@ TEST_F(ModelFiles, InspectsWhatIsInAFile) {
 
   const auto text = Command({"inspect", File("int8.efm"), "--layers"});
   EXPECT_THAT(text.out, AllOf(HasSubstr("float32 [batch, 1, 28, 28]"), HasSubstr("int8     4"), HasSubstr("conv2.pool"),
-                              HasSubstr("on reference:   100.00 %")));
+                              HasSubstr("on reference:   100.00 %"), HasSubstr("size batch:     1 to ")));
 }
 
 // What comes out of the command is what a session of the library gives, in whatever batches, to the last bit.
@@ -175,6 +175,77 @@ TEST_F(ModelFiles, RunsInBatches) {
   const Bytes first = *ReadFile(File("out.npz"), 1 << 20);
   ASSERT_EQ(RunOn("data.npz", "out.npz", {"--delegate", "reference"}).exit_code, 0);
   EXPECT_EQ(*ReadFile(File("out.npz"), 1 << 20), first);
+}
+
+// a [batch, length] and b [length], both of a length that the arrays choose; their sum, and (if `transposed`) that with
+// examples as columns, which cannot be put together from batches.
+void WriteDynamicModel(const std::string& path, bool transposed) {
+  runtime::Graph graph;
+  graph.name = "dynamic";
+  const std::vector<std::vector<std::int64_t>> shapes{{1, 4}, {4}, {1, 4}, {4, 1}};
+  const char* names[] = {"a", "b", "sum", "columns"};
+  for (std::size_t i = 0; i < 4; ++i) graph.tensors.push_back({.name = names[i], .shape = shapes[i]});
+  graph.inputs = {0, 1};
+  graph.nodes.push_back({"add", runtime::Binary{runtime::BinaryKind::kAdd}, {0, 1}, {2}});
+  graph.nodes.push_back({"transpose", runtime::Transpose{{1, 0}}, {2}, {3}});
+  graph.outputs = transposed ? std::vector<runtime::TensorId>{2, 3} : std::vector<runtime::TensorId>{2};
+  if (!transposed) graph.nodes.pop_back(), graph.tensors.pop_back();
+  graph.dynamic = {{0, 0, 1, 8, std::string(runtime::kBatchSymbol)}, {0, 1, 2, 6, "length"}, {1, 0, 2, 6, "length"}};
+  const auto efm = runtime::WriteEfm(graph);
+  ASSERT_TRUE(efm) << efm.error().ToString();
+  ASSERT_TRUE(WriteFileAtomic(path, *efm).ok());
+}
+
+TEST_F(ModelFiles, ArraysChooseTheSizes) {
+  WriteDynamicModel(File("dynamic.efm"), false);
+  const std::vector<float> a{1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const std::vector<float> b{10, 20, 30};
+  const auto run = [](const arrays::Archive& archive, std::vector<std::string> more = {}) {
+    Write("sizes.npz", *arrays::WriteNpz(archive));
+    more.insert(more.begin(), {"run", File("dynamic.efm"), "-i", File("sizes.npz"), "-o", File("refused.npz"), "--json"});
+    return Command(more);
+  };
+  const arrays::Array rows = arrays::MakeArray<float>({3, 3}, a);
+  const auto result = run({{"a", rows}, {"b", arrays::MakeArray<float>({3}, b)}}, {"--batch", "2"});
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  const auto sums = arrays::ReadNpz(*ReadFile(File("refused.npz"), 1 << 20));
+  EXPECT_THAT(sums->at("sum").values<float>(), ElementsAre(11, 22, 33, 14, 25, 36, 17, 28, 39));
+  fs::remove(File("refused.npz"));
+  EXPECT_THAT(run({{"a", rows}, {"b", arrays::MakeArray<float>({2}, std::span(b).first(2))}}).out,
+              AllOf(HasSubstr("BAD_INPUT"), HasSubstr("array 'b' is float32 [2], but other arrays say length = 3")));
+  EXPECT_THAT(
+      run({{"a", arrays::MakeArray<float>({9, 1}, a)}, {"b", arrays::MakeArray<float>({1}, std::span(b).first(1))}}).out,
+      HasSubstr("dimension 1 of array 'a' is 1; the model takes 2 to 6"));
+  EXPECT_THAT(run({{"a", rows}}).out, HasSubstr("there is no array 'b', float32 [length]"));
+  Write("a.npy", *arrays::WriteNpy(rows));
+  EXPECT_EQ(
+      RefusalOf({"run", File("dynamic.efm"), "-i", File("a.npy"), "-o", File("refused.npz")}, "inputs 'a' float32 [examples"),
+      "BAD_INPUT");
+  const auto inspected = json::parse(Command({"inspect", File("dynamic.efm"), "--json"}).out);
+  EXPECT_EQ(inspected["dynamic"][1], json::parse(R"({"input": "a", "axis": 1, "symbol": "length", "min": 2, "max": 6})"));
+  EXPECT_THAT(Command({"inspect", File("dynamic.efm")}).out, AllOf(HasSubstr("[batch, length]"), HasSubstr("size length:")));
+  EXPECT_EQ(Command({"bench", File("dynamic.efm"), "--seconds", "0.01", "-i", File("sizes.npz")}).exit_code, 5);  // no 'b'
+  EXPECT_EQ(Command({"bench", File("dynamic.efm"), "--seconds", "0.01", "--batch", "8"}).exit_code, 0);
+}
+
+TEST_F(ModelFiles, OutputsOfAllExamplesAreComputedAtOnce) {
+  WriteDynamicModel(File("columns.efm"), true);
+  const auto run = [](std::int64_t examples) {
+    const std::vector<float> ones(static_cast<std::size_t>(examples) * 2, 1);
+    Write("ones.npz", *arrays::WriteNpz({{"a", arrays::MakeArray<float>({examples, 2}, ones)},
+                                         {"b", arrays::MakeArray<float>({2}, std::vector<float>{0, 1})}}));
+    return Command({"run", File("columns.efm"), "-i", File("ones.npz"), "-o", File("columns.npz"), "--batch", "2", "--json"});
+  };
+  const auto result = run(5);
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_EQ(json::parse(result.out)["batch"], 5);
+  const auto outputs = arrays::ReadNpz(*ReadFile(File("columns.npz"), 1 << 20));
+  EXPECT_THAT(outputs->at("columns").values<float>(), ElementsAre(1, 1, 1, 1, 1, 2, 2, 2, 2, 2));
+  EXPECT_THAT(outputs->at("columns").shape, ElementsAre(2, 5));
+  EXPECT_THAT(outputs->at("sum").shape, ElementsAre(5, 2));
+  EXPECT_THAT(run(9).out, HasSubstr("takes them all at once, at most 8"));
+  EXPECT_EQ(RefusalOf({"run", File("columns.efm"), "-i", File("ones.npz"), "-o", File("refused.npy")}, "has 2 outputs"),
+            "BAD_USAGE");
 }
 
 TEST_F(ModelFiles, OneArrayNeedsNoName) {
