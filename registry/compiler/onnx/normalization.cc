@@ -17,13 +17,13 @@ using runtime::UnaryKind;
 
 Status ImportBatchNormalization(NodeContext& node) {
   EF_RETURN_IF_ERROR(node.CheckInputs(5, 5));
-  EF_RETURN_IF_ERROR(node.CheckOutputs(1));
   EF_ASSIGN_OR_RETURN(const float epsilon, node.Float("epsilon", 1e-5F));
   EF_ASSIGN_OR_RETURN(const bool training, node.Flag("training_mode", false));
   EF_ASSIGN_OR_RETURN(const bool spatial, node.Flag("spatial", true));
   node.Ignore("momentum");
   if (training) return node.Unsupported("it is in training mode; export for inference");
   if (!spatial) return node.Unsupported("only spatial normalization is supported");
+  EF_RETURN_IF_ERROR(node.CheckOutputs(1));
   EF_ASSIGN_OR_RETURN(auto inputs, node.Inputs());
   return node.Finish(runtime::BatchNorm{epsilon}, std::move(inputs));
 }
