@@ -5,8 +5,8 @@
 #include <exception>
 
 #include "device_client/runtime/validate.h"
-#include "registry/compiler/onnx_importer.h"
 #include "registry/compiler/onnx/wire.h"
+#include "registry/compiler/onnx_importer.h"
 
 namespace edgefleet::compiler {
 namespace {

@@ -30,14 +30,13 @@ std::string NamesOf(const std::vector<InputPort>& ports) {
 bool IsNpy(ByteView file) { return AsText(file).starts_with("\x93NUMPY"); }
 
 // Infinity is a value (masks are full of it), NaN is none.
-Status CheckNan(const InputPort& port, ByteView data, std::int64_t first_example, std::int64_t examples) {
+Status CheckNan(const InputPort& port, bool counted, ByteView data, std::int64_t first_example, std::int64_t examples) {
   if (port.type != arrays::ElementType::kFloat32) return OkStatus();
   const std::span values(reinterpret_cast<const float*>(data.data()), data.size() / sizeof(float));
   const auto found = std::ranges::find_if(values, [](float value) { return std::isnan(value); });
   if (found == values.end()) return OkStatus();
   const std::string where =
-      port.batched() ? " in example " + std::to_string(first_example + (found - values.begin()) * examples / std::ssize(values))
-                     : "";
+      counted ? " in example " + std::to_string(first_example + (found - values.begin()) * examples / std::ssize(values)) : "";
   return BadInput("array '" + port.name + "' holds NaN" + where + "; clean the data first");
 }
 
@@ -130,25 +129,46 @@ Status InputArrays::OpenStreams(const fs::path& path) {
 }
 
 // Takes the sizes of dynamic dimensions from the array, and holds all else against it.
-Status InputArrays::FitArray(const InputPort& port, const arrays::ArrayInfo& info) {
-  bool fits = info.shape.size() == port.shape.size();
-  for (std::size_t i = 0; fits && i < port.shape.size(); ++i) {
-    const std::string& symbol = port.symbols[i];
-    if (symbol.empty()) {
-      fits = info.shape[i] == port.shape[i];
-    } else if (const auto [known, added] = sizes_.emplace(symbol, info.shape[i]); !added && known->second != info.shape[i]) {
-      return BadInput("array '" + port.name + "' is " + info.ToString() + ", but other arrays say " + LabelOf(symbol) + " = " +
-                      std::to_string(known->second) + "; the model takes " + NamesOf(ports_));
+Status InputArrays::FitArray(std::size_t index, bool may_repeat) {
+  const InputPort& port = ports_[index];
+  const arrays::ArrayInfo& info = streams_[index]->info();
+  std::vector<std::int64_t> wanted = port.shape;
+  if (may_repeat && wanted.empty() && info.shape.size() == 1) wanted = {1};
+  bool fits = info.shape.size() == wanted.size();
+  std::int64_t repeats = 1;
+  for (std::size_t i = 0; fits && i < wanted.size(); ++i) {
+    if (i < port.symbols.size() && !port.symbols[i].empty()) {
+      const auto [known, added] = sizes_.emplace(port.symbols[i], info.shape[i]);
+      if (added || known->second == info.shape[i]) continue;
+      return BadInput("array '" + port.name + "' is " + info.ToString() + ", but other arrays say " + LabelOf(port.symbols[i]) +
+                      " = " + std::to_string(known->second) + "; the model takes " + NamesOf(ports_));
+    }
+    if (i == 0 && may_repeat && info.shape[i] % wanted[i] == 0) {
+      repeats = info.shape[i] / wanted[i];
+    } else {
+      fits = info.shape[i] == wanted[i];
     }
   }
-  if (info.type == port.type && fits) return OkStatus();
-  std::string advice;
-  if (fits) advice = std::string("; save it with .astype('") + arrays::NameOf(port.type) + "')";
-  return BadInput("array '" + port.name + "' is " + info.ToString() + ", the model takes " + port.ToString() + advice);
+  if (info.type != port.type || !fits) {
+    std::string advice;
+    if (fits) advice = std::string("; save it with .astype('") + arrays::NameOf(port.type) + "')";
+    return BadInput("array '" + port.name + "' is " + info.ToString() + ", the model takes " + port.ToString() + advice);
+  }
+  if (repeats == 0) return BadInput("array '" + port.name + "' has no examples");
+  if (repeats > 1 && repeated_ && repeats != examples_) {
+    return BadInput("array '" + port.name + "' is " + info.ToString() + ", " + std::to_string(repeats) +
+                    " examples, but other arrays have " + std::to_string(examples_));
+  }
+  if (repeats > 1) repeated_ = true, examples_ = repeats;
+  rows_[index] = repeats > 1 ? wanted[0] : port.batched() ? 1 : 0;
+  return OkStatus();
 }
 
 Status InputArrays::Fit(const runtime::Graph& graph) {
-  for (std::size_t i = 0; i < ports_.size(); ++i) EF_RETURN_IF_ERROR(FitArray(ports_[i], streams_[i]->info()));
+  rows_.resize(ports_.size());
+  const bool counted = std::ranges::any_of(
+      graph.dynamic, [](const runtime::DynamicDimension& dimension) { return dimension.symbol == runtime::kBatchSymbol; });
+  for (std::size_t i = 0; i < ports_.size(); ++i) EF_RETURN_IF_ERROR(FitArray(i, !counted));
   for (const runtime::DynamicDimension& dimension : graph.dynamic) {
     const std::string& name = ports_[static_cast<std::size_t>(dimension.input)].name;
     const std::int64_t size = sizes_.at(dimension.symbol);
@@ -168,13 +188,13 @@ Status InputArrays::Read(std::int64_t count, std::vector<Bytes>& buffers) {
   buffers.resize(ports_.size());
   for (std::size_t i = 0; i < ports_.size(); ++i) {
     const InputPort& port = ports_[i];
-    if (!port.batched() && done_ > 0) continue;  // the same for all
+    if (rows_[i] == 0 && done_ > 0) continue;
     arrays::ArrayInfo part = streams_[i]->info();
-    if (port.batched()) part.shape[0] = count;
+    if (rows_[i] > 0) part.shape[0] = rows_[i] * count;
     EF_ASSIGN_OR_RETURN(const std::uint64_t size, arrays::ByteCount(part));
     buffers[i].resize(size);
     EF_RETURN_IF_ERROR(streams_[i]->Read(buffers[i]));
-    EF_RETURN_IF_ERROR(CheckNan(port, buffers[i], done_, count));
+    EF_RETURN_IF_ERROR(CheckNan(port, rows_[i] > 0, buffers[i], done_, count));
   }
   done_ += count;
   return OkStatus();

@@ -32,30 +32,34 @@ struct InputPort {
 Result<arrays::ElementType> ElementTypeFor(const runtime::Tensor& tensor);
 Result<std::vector<InputPort>> InputPorts(const runtime::Graph& graph);
 
-// The inputs of a model from an .npz, or from the .npy of a model with one input, read a few examples at a time.
+// The inputs of a model from an .npz, or from the .npy of a model with one input, read a few examples at a time. For a model
+// without a dimension that counts examples, arrays that are k times as long as the inputs hold k examples, one after the other
+// in dimension 0 (a scalar's: [k]); the others, of just the inputs' shapes, are the same for all.
 class InputArrays {
  public:
   // INVALID_ARGUMENT [BAD_INPUT] names the array that is missing or does not fit, what it is and what is wanted; or an error of
   // NpzReader or NpyFile.
   static Result<InputArrays> Open(const std::filesystem::path& path, const runtime::Graph& graph);
 
-  // What the arrays have in the dimensions that count examples; 1 if there are none.
   std::int64_t examples() const { return examples_; }
+  // There are several, and the model takes one at a time.
+  bool repeated() const { return repeated_; }
   // Whether examples can be read a few at a time: they are dimension 0 wherever they are counted.
   bool splittable() const { return splittable_; }
   // Of the other dynamic dimensions, by symbol.
   const std::map<std::string, std::int64_t>& sizes() const { return sizes_; }
   // Arrays that no input has the name of.
   const std::vector<std::string>& ignored() const { return ignored_; }
-  // The next `count` examples of each input; the whole of an input without examples. INVALID_ARGUMENT [BAD_INPUT] for NaN.
+  // The next `count` examples of each input; the whole of one that is the same for all. INVALID_ARGUMENT [BAD_INPUT] for NaN.
   Status Read(std::int64_t count, std::vector<Bytes>& buffers);
 
  private:
   Status OpenStreams(const std::filesystem::path& path);
   Status Fit(const runtime::Graph& graph);
-  Status FitArray(const InputPort& port, const arrays::ArrayInfo& info);
+  Status FitArray(std::size_t index, bool may_repeat);
 
   std::vector<InputPort> ports_;
+  std::vector<std::int64_t> rows_;  // of an example, in dimension 0 of each port's array; 0: the array is the same for all
   std::shared_ptr<const MappedFile> file_;
   std::unique_ptr<arrays::NpzReader> archive_;
   std::vector<std::unique_ptr<arrays::ArrayStream>> streams_;  // one a port
@@ -64,6 +68,7 @@ class InputArrays {
   std::int64_t examples_ = 1;
   std::int64_t done_ = 0;
   bool splittable_ = true;
+  bool repeated_ = false;
 };
 
 // Where a result shall go: refused before the work begins if it cannot be written there. NOT_FOUND [FILE_MISSING],

@@ -35,7 +35,7 @@ struct OutputPort {
   std::string name;
   arrays::ElementType type = arrays::ElementType::kFloat32;
   std::vector<std::int64_t> shape;  // of one example
-  bool batched = false;             // more examples make dimension 0 that many times larger
+  bool batched = false;             // with more examples, dimension 0 is that many times larger
 };
 
 Result<std::vector<std::vector<std::int64_t>>> OutputShapes(const runtime::Graph& graph, const InputArrays& inputs,
@@ -57,9 +57,12 @@ Result<std::vector<OutputPort>> OutputPorts(const runtime::Graph& graph, const I
   for (std::size_t i = 0; i < of_one.size(); ++i) {
     const runtime::Tensor& tensor = graph.tensor(graph.outputs[i]);
     EF_ASSIGN_OR_RETURN(const arrays::ElementType type, ElementTypeFor(tensor));
-    auto doubled = of_one[i];
+    auto shape = of_one[i];
+    if (inputs.repeated() && shape.empty()) shape = {1};
+    auto doubled = shape;
     if (!doubled.empty()) doubled[0] *= 2;
-    ports.push_back({graph.outputs[i], tensor.name, type, of_one[i], !doubled.empty() && of_two[i] == doubled});
+    const bool batched = inputs.repeated() || (!doubled.empty() && of_two[i] == doubled);
+    ports.push_back({graph.outputs[i], tensor.name, type, std::move(shape), batched});
   }
   return ports;
 }
@@ -116,7 +119,10 @@ Result<arrays::Archive> AllocateOutputs(const Work& work, const runtime::Session
   std::uint64_t total = 0;
   for (const OutputPort& port : work.outputs) {
     arrays::ArrayInfo info{port.type, session.shape(port.id)};
-    if (port.batched) info.shape[0] = port.shape[0] * work.inputs.examples();
+    if (port.batched) {
+      info.shape = port.shape;
+      info.shape[0] *= work.inputs.examples();
+    }
     const auto size = arrays::ByteCount(info);
     if (!size || (total += *size) > kOutputBytesMax) {
       return ResourceExhausted("TOO_LARGE",
@@ -214,7 +220,7 @@ void AddModelRunCommand(CLI::App& model, Action& action) {
                  "  edgefleet model run fashion.efm --input images.npy --output logits.npy --delegate reference\n"
                  "\n"
                  "Arrays have the names of the model's inputs and outputs ('edgefleet model inspect' lists them), as in\n"
-                 "the ONNX graph. Examples along dimension 0 are run in batches, where the model has such a dimension.\n",
+                 "the ONNX graph. Examples along dimension 0 are run in batches, or one by one by a model of fixed size.\n",
                  &Run, spec);
   command->add_option("FILE", spec->model, "the .efm file")->required()->check(CLI::ExistingFile);
   command->add_option("-i,--input", spec->input, ".npz, or .npy for a model with one input")

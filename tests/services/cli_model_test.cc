@@ -248,6 +248,37 @@ TEST_F(ModelFiles, OutputsOfAllExamplesAreComputedAtOnce) {
             "BAD_USAGE");
 }
 
+// A model of fixed sizes runs on the examples one by one; arrays of just its inputs' shapes are the same for all.
+TEST_F(ModelFiles, FixedSizesRunOneByOne) {
+  runtime::Graph graph;
+  graph.name = "fixed";
+  graph.tensors = {{.name = "a", .shape = {2, 2}}, {.name = "b", .shape = {}}, {.name = "sum", .shape = {2, 2}}};
+  graph.inputs = {0, 1};
+  graph.nodes.push_back({"add", runtime::Binary{runtime::BinaryKind::kAdd}, {0, 1}, {2}});
+  graph.outputs = {2, 1};
+  Write("fixed.efm", *runtime::WriteEfm(graph));
+  const std::vector<float> a{1, 2, 3, 4, 5, 6, 7, 8};
+  const auto run = [&](std::int64_t rows, const arrays::Array& b) {
+    Write("fixed.npz", *arrays::WriteNpz({{"a", arrays::MakeArray<float>({rows, 2}, std::span(a).first(rows * 2))}, {"b", b}}));
+    return Command({"run", File("fixed.efm"), "-i", File("fixed.npz"), "-o", File("sums.npz"), "--json"});
+  };
+  const arrays::Array shared = arrays::MakeArray<float>({}, std::vector<float>{10});
+  ASSERT_EQ(run(4, shared).exit_code, 0);
+  auto outputs = arrays::ReadNpz(*ReadFile(File("sums.npz"), 1 << 20));
+  EXPECT_THAT(outputs->at("sum").shape, ElementsAre(4, 2));
+  EXPECT_THAT(outputs->at("sum").values<float>(), ElementsAre(11, 12, 13, 14, 15, 16, 17, 18));
+  EXPECT_THAT(outputs->at("b").values<float>(), ElementsAre(10, 10));
+  ASSERT_EQ(run(4, arrays::MakeArray<float>({2}, std::vector<float>{10, 20})).exit_code, 0);
+  outputs = arrays::ReadNpz(*ReadFile(File("sums.npz"), 1 << 20));
+  EXPECT_THAT(outputs->at("sum").values<float>(), ElementsAre(11, 12, 13, 14, 25, 26, 27, 28));
+  EXPECT_THAT(run(4, arrays::MakeArray<float>({3}, std::vector<float>{1, 2, 3})).out,
+              HasSubstr("3 examples, but other arrays have 2"));
+  EXPECT_THAT(run(3, shared).out, HasSubstr("array 'a' is float32 [3, 2], the model takes float32 [2, 2]"));
+  EXPECT_THAT(run(0, shared).out, HasSubstr("array 'a' has no examples"));
+  ASSERT_EQ(run(2, shared).exit_code, 0);
+  EXPECT_THAT(arrays::ReadNpz(*ReadFile(File("sums.npz"), 1 << 20))->at("b").shape, IsEmpty());
+}
+
 TEST_F(ModelFiles, OneArrayNeedsNoName) {
   Write("images.npy", *arrays::WriteNpy(Images(3)));
   const auto result = RunOn("images.npy", "out.npy");
