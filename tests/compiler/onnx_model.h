@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "device_client/runtime/session.h"
-#include "registry/compiler/onnx_import.h"
-#include "registry/compiler/passes.h"
+#include "registry/compiler/onnx/import.h"
+#include "registry/compiler/optimize/optimize.h"
 
 namespace edgefleet::compiler {
 
@@ -94,8 +94,9 @@ inline void SetString(onnx::NodeProto& node, const std::string& name, const std:
 }
 
 inline Result<runtime::Graph> Import(const OnnxModel& model) {
-  EF_ASSIGN_OR_RETURN(IrGraph graph, ImportOnnx(model.bytes()));
-  return Optimize(std::move(graph));
+  EF_ASSIGN_OR_RETURN(runtime::Graph graph, ImportOnnx(model.bytes(), {}));
+  EF_RETURN_IF_ERROR(Optimize(graph));
+  return graph;
 }
 
 // What the graph computes for one example, on the reference delegate; empty after a failure, which is reported.

@@ -1,6 +1,6 @@
 // Imports hostile ONNX files.
 #include "load_tests/fashion/fashion_network.h"
-#include "registry/compiler/onnx_import.h"
+#include "registry/compiler/onnx/import.h"
 #include "tests/fuzz/target.h"
 
 namespace edgefleet::fuzz {
@@ -13,6 +13,6 @@ const Bytes& Seed() {
 }  // namespace edgefleet::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static_cast<void>(edgefleet::compiler::ImportOnnx({reinterpret_cast<const std::byte*>(data), size}));
+  static_cast<void>(edgefleet::compiler::ImportOnnx({reinterpret_cast<const std::byte*>(data), size}, {}));
   return 0;
 }
