@@ -84,6 +84,7 @@ bool Near(const TensorValue& actual, const TensorValue& expected, int onnx_type)
 // A few models declare another shape than their data has.
 void CorrectShapes(onnx::GraphProto& graph, const DataSet& set) {
   for (int i = 0; i < graph.input_size() && std::cmp_less(i, set.inputs.size()); ++i) {
+    if (!graph.input(i).type().has_tensor_type()) continue;
     auto& type = *graph.mutable_input(i)->mutable_type()->mutable_tensor_type();
     const auto& dims = set.inputs[static_cast<std::size_t>(i)].dims();
     if (!type.has_shape() || type.shape().dim_size() == 0) continue;
