@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <thread>
 
@@ -27,7 +28,14 @@ class RandomGraph {
     return low + static_cast<std::int64_t>(random_.Below(static_cast<std::uint64_t>(high - low + 1)));
   }
   bool Chance() { return random_.Below(2) == 0; }
-  Activation RandomActivation() { return Chance() ? Activation{UnaryKind::kRelu} : Activation{}; }
+  Activation RandomActivation() {
+    if (Chance()) return {};
+    if (Chance()) return {UnaryKind::kRelu};
+    if (int8_ || Chance()) return {UnaryKind::kClip, -0.25F, 0.5F};
+    return std::array{Activation{UnaryKind::kLeakyRelu, 0.1F}, Activation{UnaryKind::kSigmoid},   Activation{UnaryKind::kTanh},
+                      Activation{UnaryKind::kElu, 1.0F},       Activation{UnaryKind::kHardSwish}, Activation{UnaryKind::kGelu},
+                      Activation{UnaryKind::kGeluTanh},        Activation{UnaryKind::kSwish, 1.0F}}[random_.Below(8)];
+  }
 
   std::optional<Quantization> NewQuantization() {
     if (!int8_) return std::nullopt;
@@ -94,8 +102,11 @@ class RandomGraph {
     switch (Between(0, 4)) {
       case 0:
         return AddPool(x);
-      case 1:
-        return builder_.Apply(ReluOp(), {x}, NewQuantization());
+      case 1: {
+        const Activation function = RandomActivation();
+        const bool moves = function.kind == UnaryKind::kIdentity;
+        return builder_.Apply(Unary{function}, {x}, moves ? SameQuantization(x) : NewQuantization());
+      }
       case 2:
         return builder_.Apply(AddOp(RandomActivation()), {x, builder_.Apply(ReluOp(), {x}, NewQuantization())},
                               NewQuantization());

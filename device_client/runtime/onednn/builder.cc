@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "device_client/runtime/onednn/eltwise.h"
 #include "device_client/runtime/ops/ops.h"
 
 namespace edgefleet::runtime::onednn {
@@ -32,8 +33,9 @@ bool IsOpaque(const Tensor& tensor) {
          tensor.type == DataType::kUint8;
 }
 
-void AppendRelu(Activation activation, dnnl::post_ops& post_ops) {
-  if (activation.kind == UnaryKind::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_relu, 0.0F, 0.0F);
+void AppendActivation(const Activation& activation, dnnl::post_ops& post_ops) {
+  const auto function = EltwiseOf(activation);
+  if (function) post_ops.append_eltwise(1.0F, function->algorithm, function->alpha, function->beta);
 }
 
 void AppendShift(float shift, dnnl::post_ops& post_ops) {
@@ -52,7 +54,8 @@ bool IsGlobalAverage(const Reduce& op, const Tensor& in) {
          (in.type == DataType::kFloat32 || in.type == DataType::kInt8);
 }
 
-PartitionBuilder::PartitionBuilder(const PartitionSpec& spec, Program& program) : spec_(spec), program_(program) {}
+PartitionBuilder::PartitionBuilder(const PartitionSpec& spec, Program& program)
+    : spec_(spec), program_(program), int8_(spec, program, [this](TensorId id) { return PlainViewOf(id); }) {}
 
 // oneDNN knows no scalars, and only some types: the bytes of others are handed from step to step.
 Dims PartitionBuilder::DimsOf(TensorId id) const {
@@ -63,10 +66,10 @@ Dims PartitionBuilder::DimsOf(TensorId id) const {
 
 dnnl::memory::desc PartitionBuilder::PlainOf(TensorId id) const { return Plain(DimsOf(id), TypeOf(At(id))); }
 
-const View& PartitionBuilder::Input(const Node& node, std::size_t index) {
-  const TensorId id = node.inputs[index];
-  if (At(id).is_constant() && !views_.contains(id)) views_[id] = program_.Borrowed(PlainOf(id), At(id).data.data());
-  return views_.at(id);
+const View& PartitionBuilder::ViewOf(TensorId id) {
+  const auto known = views_.find(id);
+  if (known != views_.end()) return known->second;
+  return views_[id] = At(id).is_constant() ? program_.Borrowed(PlainOf(id), At(id).data.data()) : int8_.ToPlain(id);
 }
 
 std::vector<BoundTensor> PartitionBuilder::Build() {
@@ -75,14 +78,22 @@ std::vector<BoundTensor> PartitionBuilder::Build() {
     views_[id] = program_.External(PlainOf(id));
     bound.push_back({id, views_[id]});
   }
+  std::vector<BoundTensor> results;
+  for (const TensorId id : spec_.outputs) {
+    results.push_back({id, program_.External(PlainOf(id))});
+    int8_.SendTo(id, results.back().view);
+  }
   for (const std::size_t index : spec_.nodes) {
     const Node& node = spec_.graph->nodes[index];
-    std::visit([&](const auto& op) { AddOperator(op, node); }, node.op);
+    if (!int8_.Add(node)) std::visit([&](const auto& op) { AddOperator(op, node); }, node.op);
+    for (const TensorId id : node.outputs) {
+      if (const std::optional<View> floats = int8_.Floats(id)) views_[id] = *floats;
+    }
   }
-  for (const TensorId id : spec_.outputs) {
-    const View out = program_.External(PlainOf(id));
-    program_.Reorder(views_.at(id), out);
-    bound.push_back({id, out});
+  for (const BoundTensor& result : results) {
+    const View& view = ViewOf(result.tensor);
+    if (view.slot != result.view.slot) program_.Reorder(view, result.view);
+    bound.push_back(result);
   }
   return bound;
 }
@@ -126,7 +137,7 @@ void PartitionBuilder::AddOperator(const Conv2d& op, const Node& node) {
   const Dims weight_dims = GroupedDims(weights.shape, op.groups);
   dnnl::primitive_attr attributes = NewAttributes();
   dnnl::post_ops post_ops;
-  AppendRelu(op.activation, post_ops);
+  AppendActivation(op.activation, post_ops);
   attributes.set_post_ops(post_ops);
   if (int8) {
     SetRequantization(node, attributes);
@@ -157,7 +168,7 @@ void PartitionBuilder::AddOperator(const FullyConnected& op, const Node& node) {
   const bool int8 = At(node.inputs[0]).type == DataType::kInt8;
   dnnl::primitive_attr attributes = NewAttributes();
   dnnl::post_ops post_ops;
-  AppendRelu(op.activation, post_ops);
+  AppendActivation(op.activation, post_ops);
   if (int8) {
     SetRequantization(node, attributes);
     AppendShift(static_cast<float>(ZeroPoint(At(out))), post_ops);
@@ -204,9 +215,11 @@ void PartitionBuilder::AddOperator(const Reduce& op, const Node& node) {
 }
 
 void PartitionBuilder::AddOperator(const Unary& op, const Node& node) {
-  if (op.function.kind != UnaryKind::kRelu || At(node.inputs[0]).type != DataType::kFloat32) return AddReference(node);
+  const auto function = EltwiseOf(op.function);
+  if (!function || At(node.inputs[0]).type != DataType::kFloat32) return AddReference(node);
   const View in = Input(node);
-  const dnnl::eltwise_forward::desc desc(prop_kind::forward_inference, algorithm::eltwise_relu, in.desc, 0.0F);
+  const dnnl::eltwise_forward::desc desc(prop_kind::forward_inference, function->algorithm, in.desc, function->alpha,
+                                         function->beta);
   const dnnl::eltwise_forward::primitive_desc pd(desc, NewAttributes(), Engine());
   const View out = program_.Temporary(pd.dst_desc());
   program_.Add<dnnl::eltwise_forward>(pd, {{DNNL_ARG_SRC, in}, {DNNL_ARG_DST, out}});
@@ -216,7 +229,8 @@ void PartitionBuilder::AddOperator(const Unary& op, const Node& node) {
 void PartitionBuilder::AddOperator(const Binary& op, const Node& node) {
   const Tensor& a = At(node.inputs[0]);
   const bool computed = a.type == DataType::kFloat32 || (a.type == DataType::kInt8 && a.quantization);
-  const bool simple = op.activation.kind == UnaryKind::kIdentity || op.activation.kind == UnaryKind::kRelu;
+  const bool relu = op.activation.kind == UnaryKind::kIdentity || op.activation.kind == UnaryKind::kRelu;
+  const bool simple = relu || (a.type == DataType::kFloat32 && EltwiseOf(op.activation));
   if (op.kind == BinaryKind::kAdd && computed && simple && a.shape == At(node.inputs[1]).shape) return AddSum(op, node);
   AddReference(node);
 }
@@ -240,7 +254,7 @@ void PartitionBuilder::AddSum(const Binary& op, const Node& node) {
                 post_ops);
     if (op.activation.kind == UnaryKind::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_clip, zero_point, 127.0F);
   } else {
-    AppendRelu(op.activation, post_ops);
+    AppendActivation(op.activation, post_ops);
   }
   attributes.set_post_ops(post_ops);
   const dnnl::binary::desc desc(algorithm::binary_add, left.desc, right.desc, left.desc);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device_client/runtime/delegate.h"
+#include "device_client/runtime/onednn/int8_steps.h"
 #include "device_client/runtime/onednn/program.h"
 
 namespace edgefleet::runtime::onednn {
@@ -56,8 +57,10 @@ class PartitionBuilder {
   const Tensor& At(TensorId id) const { return spec_.graph->tensors[static_cast<std::size_t>(id)]; }
   Dims DimsOf(TensorId id) const;
   dnnl::memory::desc PlainOf(TensorId id) const;
-  // A constant is bound where it lies.
-  const View& Input(const Node& node, std::size_t index = 0);
+  // A constant is bound where it lies; what our kernels hold is brought into row-major order.
+  const View& ViewOf(TensorId id);
+  const View& Input(const Node& node, std::size_t index = 0) { return ViewOf(node.inputs[index]); }
+  View PlainViewOf(TensorId id) { return program_.Reordered(ViewOf(id), PlainOf(id)); }
   View Bias(const Node& node);
   // The input folded into the bias, for primitives without zero points.
   View FoldedBias(const Node& node);
@@ -67,6 +70,7 @@ class PartitionBuilder {
   const PartitionSpec& spec_;
   Program& program_;
   std::unordered_map<TensorId, View> views_;
+  Int8Steps int8_;
 };
 
 }  // namespace edgefleet::runtime::onednn

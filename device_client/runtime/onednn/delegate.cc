@@ -1,6 +1,7 @@
 #include "device_client/runtime/delegate.h"
 
 #include "device_client/runtime/onednn/builder.h"
+#include "device_client/runtime/onednn/eltwise.h"
 
 namespace edgefleet::runtime {
 namespace {
@@ -56,12 +57,13 @@ struct Objection {
     return {};
   }
 
-  // fp32, or int8 quantized as graph.h says, with constant weights and a ReLU at most.
+  // fp32, or int8 quantized as graph.h says, with constant weights; in int8 with a ReLU at most.
   std::string Weighted(const Activation& activation) const {
     const DataType type = In().type;
     if (type != DataType::kFloat32 && type != DataType::kInt8) return "arithmetic in " + std::string(DataTypeName(type));
     if (!In(1).is_constant() || In(1).type != type) return "weights that are no constants of the activations' type";
-    if (activation.kind != UnaryKind::kIdentity && activation.kind != UnaryKind::kRelu) return "a fused activation but ReLU";
+    if (activation.kind == UnaryKind::kIdentity || activation.kind == UnaryKind::kRelu) return {};
+    if (type == DataType::kInt8 || !onednn::EltwiseOf(activation)) return "a fused activation that oneDNN lacks";
     return {};
   }
 
@@ -120,6 +122,7 @@ class OneDnn final : public Delegate {
  public:
   std::string_view name() const override { return "onednn"; }
   Support Supports(const Node& node, const Graph& graph) const override {
+    if (onednn::KernelsRun(node, graph)) return {};
     std::string reason = std::visit(Objection{node, graph}, node.op);
     return {reason.empty(), std::move(reason)};
   }
