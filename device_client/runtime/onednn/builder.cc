@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "device_client/runtime/onednn/eltwise.h"
+#include "device_client/runtime/onednn/objection.h"
 #include "device_client/runtime/ops/ops.h"
 
 namespace edgefleet::runtime::onednn {
@@ -33,10 +33,11 @@ bool IsOpaque(const Tensor& tensor) {
          tensor.type == DataType::kUint8;
 }
 
-void AppendActivation(const Activation& activation, dnnl::post_ops& post_ops) {
-  const auto function = EltwiseOf(activation);
-  if (function) post_ops.append_eltwise(1.0F, function->algorithm, function->alpha, function->beta);
+void AppendRelu(Activation activation, dnnl::post_ops& post_ops) {
+  if (activation.kind == UnaryKind::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_relu, 0.0F, 0.0F);
 }
+
+bool HasBias(const Node& node) { return node.inputs.size() > 2 && node.inputs[2] != kAbsent; }
 
 void AppendShift(float shift, dnnl::post_ops& post_ops) {
   if (shift != 0.0F) post_ops.append_eltwise(1.0F, algorithm::eltwise_linear, 1.0F, shift);
@@ -49,13 +50,12 @@ Dims GroupedDims(const std::vector<std::int64_t>& shape, std::int32_t groups) {
 
 }  // namespace
 
-bool IsGlobalAverage(const Reduce& op, const Tensor& in) {
-  return op.kind == ReduceKind::kMean && op.keep_dims && in.shape.size() == 4 && op.axes == std::vector<std::int64_t>{2, 3} &&
-         (in.type == DataType::kFloat32 || in.type == DataType::kInt8);
-}
-
 PartitionBuilder::PartitionBuilder(const PartitionSpec& spec, Program& program)
-    : spec_(spec), program_(program), int8_(spec, program, [this](TensorId id) { return PlainViewOf(id); }) {}
+    : spec_(spec),
+      program_(program),
+      int8_(spec, program, [this](TensorId id) { return PlainViewOf(id); }),
+      floats_(
+          spec, program, [this](TensorId id) { return ViewOf(id); }, views_) {}
 
 // oneDNN knows no scalars, and only some types: the bytes of others are handed from step to step.
 Dims PartitionBuilder::DimsOf(TensorId id) const {
@@ -85,7 +85,7 @@ std::vector<BoundTensor> PartitionBuilder::Build() {
   }
   for (const std::size_t index : spec_.nodes) {
     const Node& node = spec_.graph->nodes[index];
-    if (!int8_.Add(node)) std::visit([&](const auto& op) { AddOperator(op, node); }, node.op);
+    AddNode(node);
     for (const TensorId id : node.outputs) {
       if (const std::optional<View> floats = int8_.Floats(id)) views_[id] = *floats;
     }
@@ -98,6 +98,12 @@ std::vector<BoundTensor> PartitionBuilder::Build() {
   return bound;
 }
 
+void PartitionBuilder::AddNode(const Node& node) {
+  if (int8_.Add(node) || floats_.Add(node)) return;
+  if (!Int8Objection(node, *spec_.graph).empty()) return AddReference(node);
+  std::visit([&](const auto& op) { AddOperator(op, node); }, node.op);
+}
+
 View PartitionBuilder::Bias(const Node& node) {
   const Tensor& bias = At(node.inputs[2]);
   return program_.Borrowed(Plain(bias.shape, TypeOf(bias)), bias.data.data());
@@ -108,7 +114,7 @@ View PartitionBuilder::FoldedBias(const Node& node) {
   const std::int64_t outputs = weights.shape[0];
   const std::int64_t inputs = weights.shape[1];
   const auto* w = reinterpret_cast<const std::int8_t*>(weights.data.data());
-  const auto* b = node.inputs.size() > 2 ? reinterpret_cast<const std::int32_t*>(At(node.inputs[2]).data.data()) : nullptr;
+  const auto* b = HasBias(node) ? reinterpret_cast<const std::int32_t*>(At(node.inputs[2]).data.data()) : nullptr;
   const dnnl::memory folded(Plain({outputs}, Type::s32), Engine());
   auto* out = static_cast<std::int32_t*>(folded.get_data_handle());
   for (std::int64_t o = 0; o < outputs; ++o) {
@@ -132,30 +138,25 @@ void PartitionBuilder::SetRequantization(const Node& node, dnnl::primitive_attr&
 
 void PartitionBuilder::AddOperator(const Conv2d& op, const Node& node) {
   const Tensor& weights = At(node.inputs[1]);
-  const TensorId out = node.outputs[0];
-  const bool int8 = At(node.inputs[0]).type == DataType::kInt8;
+  const TensorId in = node.inputs[0], out = node.outputs[0];
   const Dims weight_dims = GroupedDims(weights.shape, op.groups);
   dnnl::primitive_attr attributes = NewAttributes();
   dnnl::post_ops post_ops;
-  AppendActivation(op.activation, post_ops);
+  AppendRelu(op.activation, post_ops);
   attributes.set_post_ops(post_ops);
-  if (int8) {
-    SetRequantization(node, attributes);
-    if (const auto zero = ZeroPoint(At(node.inputs[0])); zero != 0) attributes.set_zero_points(DNNL_ARG_SRC, 0, {zero});
-    if (const auto zero = ZeroPoint(At(out)); zero != 0) attributes.set_zero_points(DNNL_ARG_DST, 0, {zero});
-  }
-  const bool biased = node.inputs.size() > 2;
-  const auto source = AnyLayout(DimsOf(node.inputs[0]), TypeOf(At(node.inputs[0])));
-  const auto weight = AnyLayout(weight_dims, TypeOf(weights));
-  const auto bias = biased ? Plain({weights.shape[0]}, int8 ? Type::s32 : Type::f32) : dnnl::memory::desc();
-  const auto target = AnyLayout(DimsOf(out), TypeOf(At(out)));
-  const dnnl::convolution_forward::desc desc(prop_kind::forward_inference, algorithm::convolution_direct, source, weight, bias,
-                                             target, {op.strides[0], op.strides[1]}, {op.dilations[0] - 1, op.dilations[1] - 1},
-                                             {op.pads[0], op.pads[1]}, {op.pads[2], op.pads[3]});
+  SetRequantization(node, attributes);
+  if (const auto zero = ZeroPoint(At(in)); zero != 0) attributes.set_zero_points(DNNL_ARG_SRC, 0, {zero});
+  if (const auto zero = ZeroPoint(At(out)); zero != 0) attributes.set_zero_points(DNNL_ARG_DST, 0, {zero});
+  const bool biased = HasBias(node);
+  const auto bias = biased ? Plain({weights.shape[0]}, Type::s32) : dnnl::memory::desc();
+  const dnnl::convolution_forward::desc desc(
+      prop_kind::forward_inference, algorithm::convolution_direct, AnyLayout(DimsOf(in), Type::s8),
+      AnyLayout(weight_dims, Type::s8), bias, AnyLayout(DimsOf(out), Type::s8), {op.strides[0], op.strides[1]},
+      {op.dilations[0] - 1, op.dilations[1] - 1}, {op.pads[0], op.pads[1]}, {op.pads[2], op.pads[3]});
   const dnnl::convolution_forward::primitive_desc pd(desc, attributes, Engine());
   Program::Arguments arguments{
       {DNNL_ARG_SRC, program_.Reordered(Input(node), pd.src_desc())},
-      {DNNL_ARG_WEIGHTS, Constant(program_, Plain(weight_dims, TypeOf(weights)), weights.data.data(), pd.weights_desc())}};
+      {DNNL_ARG_WEIGHTS, Constant(program_, Plain(weight_dims, Type::s8), weights.data.data(), pd.weights_desc())}};
   if (biased) arguments.emplace_back(DNNL_ARG_BIAS, Bias(node));
   views_[out] = program_.Temporary(pd.dst_desc());
   arguments.emplace_back(DNNL_ARG_DST, views_[out]);
@@ -165,24 +166,21 @@ void PartitionBuilder::AddOperator(const Conv2d& op, const Node& node) {
 void PartitionBuilder::AddOperator(const FullyConnected& op, const Node& node) {
   const Tensor& weights = At(node.inputs[1]);
   const TensorId out = node.outputs[0];
-  const bool int8 = At(node.inputs[0]).type == DataType::kInt8;
   dnnl::primitive_attr attributes = NewAttributes();
   dnnl::post_ops post_ops;
-  AppendActivation(op.activation, post_ops);
-  if (int8) {
-    SetRequantization(node, attributes);
-    AppendShift(static_cast<float>(ZeroPoint(At(out))), post_ops);
-  }
+  AppendRelu(op.activation, post_ops);
+  SetRequantization(node, attributes);
+  AppendShift(static_cast<float>(ZeroPoint(At(out))), post_ops);
   attributes.set_post_ops(post_ops);
-  const bool folded = int8 && ZeroPoint(At(node.inputs[0])) != 0;
-  const bool biased = folded || node.inputs.size() > 2;
-  const auto bias = biased ? Plain({weights.shape[0]}, int8 ? Type::s32 : Type::f32) : dnnl::memory::desc();
+  const bool folded = ZeroPoint(At(node.inputs[0])) != 0;
+  const bool biased = folded || HasBias(node);
+  const auto bias = biased ? Plain({weights.shape[0]}, Type::s32) : dnnl::memory::desc();
   const dnnl::inner_product_forward::desc desc(prop_kind::forward_inference, PlainOf(node.inputs[0]),
-                                               AnyLayout(weights.shape, TypeOf(weights)), bias, PlainOf(out));
+                                               AnyLayout(weights.shape, Type::s8), bias, PlainOf(out));
   const dnnl::inner_product_forward::primitive_desc pd(desc, attributes, Engine());
   Program::Arguments arguments{
       {DNNL_ARG_SRC, program_.Reordered(Input(node), pd.src_desc())},
-      {DNNL_ARG_WEIGHTS, Constant(program_, Plain(weights.shape, TypeOf(weights)), weights.data.data(), pd.weights_desc())}};
+      {DNNL_ARG_WEIGHTS, Constant(program_, Plain(weights.shape, Type::s8), weights.data.data(), pd.weights_desc())}};
   if (biased) arguments.emplace_back(DNNL_ARG_BIAS, folded ? FoldedBias(node) : Bias(node));
   views_[out] = program_.Temporary(pd.dst_desc());
   arguments.emplace_back(DNNL_ARG_DST, views_[out]);
@@ -208,54 +206,28 @@ void PartitionBuilder::AddOperator(const Pool2d& op, const Node& node) {
              {op.pads[2], op.pads[3]});
 }
 
-void PartitionBuilder::AddOperator(const Reduce& op, const Node& node) {
+void PartitionBuilder::AddOperator(const Reduce&, const Node& node) {
   const Tensor& in = At(node.inputs[0]);
-  if (!IsGlobalAverage(op, in)) return AddReference(node);
   AddPooling(node, algorithm::pooling_avg_exclude_padding, {in.shape[2], in.shape[3]}, {1, 1}, {0, 0}, {0, 0});
 }
 
-void PartitionBuilder::AddOperator(const Unary& op, const Node& node) {
-  const auto function = EltwiseOf(op.function);
-  if (!function || At(node.inputs[0]).type != DataType::kFloat32) return AddReference(node);
-  const View in = Input(node);
-  const dnnl::eltwise_forward::desc desc(prop_kind::forward_inference, function->algorithm, in.desc, function->alpha,
-                                         function->beta);
-  const dnnl::eltwise_forward::primitive_desc pd(desc, NewAttributes(), Engine());
-  const View out = program_.Temporary(pd.dst_desc());
-  program_.Add<dnnl::eltwise_forward>(pd, {{DNNL_ARG_SRC, in}, {DNNL_ARG_DST, out}});
-  views_[node.outputs[0]] = out;
-}
-
+// The real sum in units of the output's scale: both scales folded in, the zero points of all three gathered into one shift.
 void PartitionBuilder::AddOperator(const Binary& op, const Node& node) {
-  const Tensor& a = At(node.inputs[0]);
-  const bool computed = a.type == DataType::kFloat32 || (a.type == DataType::kInt8 && a.quantization);
-  const bool relu = op.activation.kind == UnaryKind::kIdentity || op.activation.kind == UnaryKind::kRelu;
-  const bool simple = relu || (a.type == DataType::kFloat32 && EltwiseOf(op.activation));
-  if (op.kind == BinaryKind::kAdd && computed && simple && a.shape == At(node.inputs[1]).shape) return AddSum(op, node);
-  AddReference(node);
-}
-
-void PartitionBuilder::AddSum(const Binary& op, const Node& node) {
   const View left = Input(node, 0);
   const View right = program_.Reordered(Input(node, 1), left.desc);
+  const Tensor& a = At(node.inputs[0]);
+  const Tensor& b = At(node.inputs[1]);
   const Tensor& out = At(node.outputs[0]);
+  const float left_scale = a.quantization->scales[0] / out.quantization->scales[0];
+  const float right_scale = b.quantization->scales[0] / out.quantization->scales[0];
+  const auto zero_point = static_cast<float>(ZeroPoint(out));
   dnnl::primitive_attr attributes = NewAttributes();
+  attributes.set_scales(DNNL_ARG_SRC_0, 0, {left_scale});
+  attributes.set_scales(DNNL_ARG_SRC_1, 0, {right_scale});
   dnnl::post_ops post_ops;
-  if (out.type == DataType::kInt8) {
-    // The real sum in units of the output's scale: both scales folded in, the zero points of all three gathered into one shift.
-    const Tensor& a = At(node.inputs[0]);
-    const Tensor& b = At(node.inputs[1]);
-    const float left_scale = a.quantization->scales[0] / out.quantization->scales[0];
-    const float right_scale = b.quantization->scales[0] / out.quantization->scales[0];
-    const auto zero_point = static_cast<float>(ZeroPoint(out));
-    attributes.set_scales(DNNL_ARG_SRC_0, 0, {left_scale});
-    attributes.set_scales(DNNL_ARG_SRC_1, 0, {right_scale});
-    AppendShift(zero_point - left_scale * static_cast<float>(ZeroPoint(a)) - right_scale * static_cast<float>(ZeroPoint(b)),
-                post_ops);
-    if (op.activation.kind == UnaryKind::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_clip, zero_point, 127.0F);
-  } else {
-    AppendActivation(op.activation, post_ops);
-  }
+  AppendShift(zero_point - left_scale * static_cast<float>(ZeroPoint(a)) - right_scale * static_cast<float>(ZeroPoint(b)),
+              post_ops);
+  if (op.activation.kind == UnaryKind::kRelu) post_ops.append_eltwise(1.0F, algorithm::eltwise_clip, zero_point, 127.0F);
   attributes.set_post_ops(post_ops);
   const dnnl::binary::desc desc(algorithm::binary_add, left.desc, right.desc, left.desc);
   const dnnl::binary::primitive_desc pd(desc, attributes, Engine());
@@ -263,8 +235,6 @@ void PartitionBuilder::AddSum(const Binary& op, const Node& node) {
   program_.Add<dnnl::binary>(pd, {{DNNL_ARG_SRC_0, left}, {DNNL_ARG_SRC_1, right}, {DNNL_ARG_DST, sum}});
   views_[node.outputs[0]] = sum;
 }
-
-void PartitionBuilder::AddOperator(const Flatten&, const Node& node) { AddAlias(node); }
 
 void PartitionBuilder::AddAlias(const Node& node) {
   const View rows = program_.Reordered(Input(node), PlainOf(node.inputs[0]));
@@ -294,16 +264,6 @@ void PartitionBuilder::AddReference(const Node& node) {
     return RunOperator(node.op, {inputs, outputs});
   };
   program_.AddNative(step, views);
-}
-
-void PartitionBuilder::AddOperator(const Softmax&, const Node& node) {
-  const View in = program_.Reordered(Input(node), PlainOf(node.inputs[0]));
-  const int axis = static_cast<int>(At(node.inputs[0]).shape.size()) - 1;
-  const dnnl::softmax_forward::desc desc(prop_kind::forward_inference, in.desc, axis);
-  const dnnl::softmax_forward::primitive_desc pd(desc, NewAttributes(), Engine());
-  const View out = program_.Temporary(pd.dst_desc());
-  program_.Add<dnnl::softmax_forward>(pd, {{DNNL_ARG_SRC, in}, {DNNL_ARG_DST, out}});
-  views_[node.outputs[0]] = out;
 }
 
 void PartitionBuilder::AddOperator(const Quantize&, const Node& node) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device_client/runtime/delegate.h"
+#include "device_client/runtime/onednn/float_steps.h"
 #include "device_client/runtime/onednn/int8_steps.h"
 #include "device_client/runtime/onednn/program.h"
 
@@ -15,9 +16,6 @@ struct BoundTensor {
   View view;
 };
 
-// Whether it is the mean of each channel of an image, which pooling computes.
-bool IsGlobalAverage(const Reduce& op, const Tensor& in);
-
 // Between nodes activations keep the layout their producer chose; inputs and outputs of the partition are row-major.
 class PartitionBuilder {
  public:
@@ -26,17 +24,17 @@ class PartitionBuilder {
   std::vector<BoundTensor> Build();
 
  private:
+  void AddNode(const Node& node);
+  // int8 primitives, where our kernels do not run.
   void AddOperator(const Conv2d& op, const Node& node);
   void AddOperator(const FullyConnected& op, const Node& node);
   void AddOperator(const Pool2d& op, const Node& node);
   void AddOperator(const Reduce& op, const Node& node);
-  void AddOperator(const Unary& op, const Node& node);
   void AddOperator(const Binary& op, const Node& node);
   void AddOperator(const Reshape&, const Node& node) { AddAlias(node); }
   void AddOperator(const Squeeze&, const Node& node) { AddAlias(node); }
   void AddOperator(const Unsqueeze&, const Node& node) { AddAlias(node); }
-  void AddOperator(const Flatten& op, const Node& node);
-  void AddOperator(const Softmax& op, const Node& node);
+  void AddOperator(const Flatten&, const Node& node) { AddAlias(node); }
   void AddOperator(const Quantize& op, const Node& node);
   void AddOperator(const Dequantize& op, const Node& node);
 
@@ -49,7 +47,6 @@ class PartitionBuilder {
   void AddAlias(const Node& node);
   // A step that runs the reference's kernel on row-major buffers: for what only moves elements, or is not worth a primitive.
   void AddReference(const Node& node);
-  void AddSum(const Binary& op, const Node& node);
 
   void AddPooling(const Node& node, dnnl::algorithm algorithm, const Dims& kernel, const Dims& strides, const Dims& pads_before,
                   const Dims& pads_after);
@@ -71,6 +68,7 @@ class PartitionBuilder {
   Program& program_;
   std::unordered_map<TensorId, View> views_;
   Int8Steps int8_;
+  FloatSteps floats_;
 };
 
 }  // namespace edgefleet::runtime::onednn
