@@ -2,6 +2,7 @@
 // plain row-major buffers; inside a partition a delegate may use any layout it likes.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "device_client/runtime/cost.h"
 #include "device_client/runtime/graph.h"
 
 namespace edgefleet::runtime {
@@ -18,6 +20,21 @@ struct Support {
   bool supported = true;
   std::string reason;  // why not, for people; empty when supported
 };
+
+// What a node is expected to take. Rough, from what such a delegate reaches on such a processor: for choosing, before anything
+// is measured.
+struct Cost {
+  std::chrono::duration<double> latency{0};
+};
+
+// Whose matter an error of a delegate or a session is, and so what helps.
+enum class FailureClass {
+  kInput,        // the caller's: other inputs, sizes or options
+  kMemory,       // a limit: a smaller batch, a larger limit, another model
+  kUnsupported,  // the node's: another delegate
+  kDelegate,     // the delegate's or its device's: another delegate, or later again
+};
+FailureClass Classify(const Status& error);
 
 // Consecutive nodes of one graph. `inputs` are the activations that come from outside, `outputs` those that are wanted outside.
 struct PartitionSpec {
@@ -48,6 +65,8 @@ class Delegate {
   virtual ~Delegate() = default;
   virtual std::string_view name() const = 0;
   virtual Support Supports(const Node& node, const Graph& graph) const = 0;
+  // Of a node that it supports, on one thread, at the shapes of the graph's tensors.
+  virtual Cost Estimate(const Node& node, const Graph& graph) const = 0;
   // Only nodes that Supports() accepts. INTERNAL [DELEGATE_FAILED], RESOURCE_EXHAUSTED [ARENA_TOO_LARGE].
   virtual Result<std::unique_ptr<Partition>> Compile(const PartitionSpec& spec) const = 0;
 };
@@ -61,6 +80,9 @@ const Delegate& OneDnnDelegate();
 // NOT_FOUND [DELEGATE_UNKNOWN].
 Result<const Delegate*> FindDelegate(std::string_view name);
 std::vector<const Delegate*> AllDelegates();
+
+// The slower of computing and moving (Williams et al. 2009).
+Cost Roofline(const Work& work, double multiply_adds_per_second, double bytes_per_second);
 
 // The share of the graph's nodes that the delegate supports, 0 to 1.
 double Coverage(const Delegate& delegate, const Graph& graph);

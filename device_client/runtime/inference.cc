@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "device_client/runtime/cost.h"
+
 namespace edgefleet::runtime {
 namespace {
 
@@ -23,22 +25,6 @@ std::int64_t BytesOf(const Tensor& tensor) {
                               : ElementCount(tensor.shape) * static_cast<std::int64_t>(SizeOf(tensor.type));
 }
 
-// Multiply-adds for one output element of a weighted operator, 1 for others.
-std::int64_t WorkPerElement(const Graph& graph, const Node& node) {
-  const auto weights = [&](std::size_t rows_at) {
-    const auto& shape = graph.tensor(node.inputs[1]).shape;
-    return shape.size() > rows_at ? std::max<std::int64_t>(ElementCount(shape) / std::max<std::int64_t>(shape[rows_at], 1), 1)
-                                  : 1;
-  };
-  if (std::holds_alternative<Conv2d>(node.op) || std::holds_alternative<FullyConnected>(node.op)) return weights(0);
-  if (std::holds_alternative<ConvTranspose2d>(node.op)) return weights(1);
-  if (std::holds_alternative<MatMul>(node.op)) {
-    const auto& shape = graph.tensor(node.inputs[0]).shape;
-    return shape.empty() ? 1 : shape.back();
-  }
-  return 1;
-}
-
 }  // namespace
 
 std::string Describe(const Node& node) { return std::string(OperatorName(node.op)) + " '" + node.name + "'"; }
@@ -57,23 +43,21 @@ Result<std::vector<TypedShape>> Inference::Infer(const Graph& graph, const Node&
 }
 
 bool Inference::Affordable(const Graph& graph, const Node& node) {
+  if (ReadsShapesOnly(node.op)) return true;
   std::int64_t bytes = 0;
-  std::int64_t work = 0;
   for (const TensorId id : node.inputs) {
-    if (id == kAbsent || ReadsShapesOnly(node.op)) continue;
-    if (BytesOf(graph.tensor(id)) > limits_.bytes_each) return false;
-    work += ElementCount(graph.tensor(id).shape);
+    if (id != kAbsent && BytesOf(graph.tensor(id)) > limits_.bytes_each) return false;
   }
   for (const TensorId id : node.outputs) {
     if (id == kAbsent) continue;
-    const std::int64_t size = BytesOf(graph.tensor(id));
-    if (size > limits_.bytes_each) return false;
-    bytes += size;
-    work += ElementCount(graph.tensor(id).shape) * WorkPerElement(graph, node);
+    if (BytesOf(graph.tensor(id)) > limits_.bytes_each) return false;
+    bytes += BytesOf(graph.tensor(id));
   }
-  if (bytes > limits_.bytes_total || work > limits_.work_total) return false;
+  const Work work = WorkOf(graph, node);
+  const double steps = work.multiply_adds + work.bytes;
+  if (bytes > limits_.bytes_total || steps > static_cast<double>(limits_.work_total)) return false;
   limits_.bytes_total -= bytes;
-  limits_.work_total -= work;
+  limits_.work_total -= static_cast<std::int64_t>(steps);
   return true;
 }
 

@@ -18,7 +18,7 @@ namespace edgefleet::runtime {
 struct FoldingLimits {
   std::int64_t bytes_each = std::int64_t{256} << 20;  // of each input and output
   std::int64_t bytes_total = std::int64_t{1} << 30;   // of all computed values together
-  std::int64_t work_total = std::int64_t{1} << 33;    // elements read and written, multiply-adds
+  std::int64_t work_total = std::int64_t{1} << 33;    // bytes read and written, and multiply-adds
 };
 
 // What a device computes when it loads a model, which may come from anybody: shapes and the like.

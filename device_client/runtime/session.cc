@@ -87,6 +87,7 @@ std::vector<Cut> Session::State::Place(const Delegate& chosen) {
     const Node& node = graph->nodes[index];
     Support support = chosen.Supports(node, *graph);
     const Delegate& delegate = support.supported ? chosen : ReferenceDelegate();
+    info.estimated_latency += delegate.Estimate(node, *graph).latency;
     info.nodes.push_back(
         {node.name, std::string(OperatorName(node.op)), std::string(delegate.name()), std::move(support.reason)});
     if (cuts.empty() || cuts.back().delegate != &delegate || options.observer) cuts.push_back({&delegate, {}});
@@ -130,7 +131,10 @@ Status Session::State::CompileCut(const Cut& cut, const Border& border) {
                      border.inputs,   border.outputs,
                      options.threads, options.memory_bytes_max - std::min(info.memory_bytes, options.memory_bytes_max)};
   auto partition = cut.delegate->Compile(spec);
-  if (!partition && partition.error().reason() == "DELEGATE_FAILED") {
+  const auto helps_another = [](FailureClass failure) {
+    return failure == FailureClass::kDelegate || failure == FailureClass::kUnsupported;
+  };
+  if (!partition && cut.delegate != &ReferenceDelegate() && helps_another(Classify(partition.error()))) {
     for (const std::size_t index : cut.nodes) {
       info.nodes[index].delegate = ReferenceDelegate().name();
       info.nodes[index].fallback_reason = partition.error().message();

@@ -1,6 +1,7 @@
 // Runs a graph. Many sessions may share one graph; a session itself belongs to one thread at a time.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -42,6 +43,7 @@ struct SessionInfo {
   double coverage = 0;  // share of nodes on the chosen delegate
   std::size_t partitions = 0;
   std::size_t memory_bytes = 0;
+  std::chrono::duration<double> estimated_latency{0};  // the sum of the delegates' estimates
   std::vector<NodePlacement> nodes;
 };
 

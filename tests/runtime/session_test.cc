@@ -132,6 +132,27 @@ TEST(Session, RefusesBadOptions) {
   EXPECT_EQ(reason({.batch = 1000, .memory_bytes_max = 1000}), "ARENA_TOO_LARGE");
 }
 
+TEST(Session, EstimatesWhatItWillTake) {
+  GraphBuilder b;
+  SeededRandom random(1);
+  const TensorId x = b.Input({1, 64});
+  const auto graph = b.Finish({b.Apply(FullyConnected{}, {x, b.Parameter({32, 64}, testing::RandomFloats(random, 2048))})});
+  EXPECT_EQ(WorkOf(*graph, graph->nodes[0]).multiply_adds, 64 * 32);
+  EXPECT_EQ(WorkOf(*graph, graph->nodes[0]).bytes, 4 * (64 + 2048 + 32));
+  const auto estimate = [&](const char* delegate, std::int64_t batch) {
+    return (*Session::Create(graph, {.delegate = delegate, .batch = batch}))->info().estimated_latency;
+  };
+  EXPECT_GT(estimate("reference", 512), estimate("onednn", 512));
+  EXPECT_GT(estimate("onednn", 512), estimate("onednn", 1));
+}
+
+TEST(Session, ErrorsSayWhoseMatterTheyAre) {
+  EXPECT_EQ(Classify(Session::Create(Mixed(), {.batch = 0}).error()), FailureClass::kInput);
+  EXPECT_EQ(Classify(Session::Create(Mixed(), {.batch = 1000, .memory_bytes_max = 1000}).error()), FailureClass::kMemory);
+  EXPECT_EQ(Classify(Unimplemented("OPERATOR_UNKNOWN", "")), FailureClass::kUnsupported);
+  EXPECT_EQ(Classify(Internal("DELEGATE_FAILED", "")), FailureClass::kDelegate);
+}
+
 TEST(Session, RefusesAHugeGraphInsteadOfAllocating) {
   GraphBuilder b;
   const TensorId x = b.Input({1, 1, 128, 255});

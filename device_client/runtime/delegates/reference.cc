@@ -88,6 +88,7 @@ class Reference final : public Delegate {
  public:
   std::string_view name() const override { return "reference"; }
   Support Supports(const Node&, const Graph&) const override { return {}; }
+  Cost Estimate(const Node& node, const Graph& graph) const override { return Roofline(WorkOf(graph, node), 0.3e9, 1e9); }
   Result<std::unique_ptr<Partition>> Compile(const PartitionSpec& spec) const override {
     return ReferencePartition::Compile(spec);
   }

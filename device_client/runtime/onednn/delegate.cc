@@ -50,6 +50,10 @@ class OneDnn final : public Delegate {
     std::string reason = onednn::Objection(node, graph);
     return {reason.empty(), std::move(reason)};
   }
+  Cost Estimate(const Node& node, const Graph& graph) const override {
+    const bool int8 = !node.inputs.empty() && node.inputs[0] != kAbsent && graph.tensor(node.inputs[0]).type == DataType::kInt8;
+    return Roofline(WorkOf(graph, node), int8 ? 120e9 : 40e9, 10e9);
+  }
   Result<std::unique_ptr<Partition>> Compile(const PartitionSpec& spec) const override {
     return OneDnnPartition::Compile(spec);
   }
