@@ -20,7 +20,7 @@ Examples:
 With --json each result is one line of JSON on stdout (watch: one line an event), and so is an error:
   {"error":{"code":"NOT_FOUND","reason":"MODEL_UNKNOWN","message":"...","hint":"..."}}
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 unreachable or too late, 5 refused by the server.)";
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 unreachable or too late, 5 refused.)";
 
 void DeclareGlobals(CLI::App& app, Endpoints& endpoints, Output& out) {
   app.add_option("--server", endpoints.server, "HOST:PORT of edgefleetd")->envname("EDGEFLEET_SERVER")->capture_default_str();
