@@ -18,6 +18,7 @@ struct CompileSpec {
   std::string network;
   std::string output;
   std::string precision = "fp32";
+  std::vector<std::string> shapes;
   std::string calibration;
   std::string evaluation;
   double accuracy_drop = 1.0;
@@ -34,6 +35,20 @@ Status CheckSpec(const CompileSpec& spec) {
   return spec.report.empty() ? OkStatus() : CheckWritable(spec.report);
 }
 
+// "name=1x3x224x224" as the importer writes it: "name=1,3,224,224". A name may hold an 'x', but sizes come last.
+Result<std::vector<compiler::InputShape>> ParseShapes(const std::vector<std::string>& texts) {
+  std::vector<compiler::InputShape> shapes;
+  for (std::string text : texts) {
+    const std::size_t sizes = text.rfind('=');
+    if (sizes == std::string::npos) return Usage("--shape: '" + text + "' is not INPUT=SIZExSIZEx...");
+    std::replace(text.begin() + static_cast<std::ptrdiff_t>(sizes), text.end(), 'x', ',');
+    auto shape = compiler::ParseInputShape(text);
+    if (!shape) return Usage("--shape: " + shape.error().message());
+    shapes.push_back(*std::move(shape));
+  }
+  return shapes;
+}
+
 Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec& spec) {
   EF_ASSIGN_OR_RETURN(const auto network, MappedFile::Open(spec.network));
   std::shared_ptr<const MappedFile> calibration;
@@ -41,6 +56,7 @@ Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec&
   compiler::CompileInput input;
   input.name = fs::path(spec.network).stem().string();
   input.onnx = network->bytes();
+  EF_ASSIGN_OR_RETURN(input.shapes, ParseShapes(spec.shapes));
   if (spec.precision != "fp32") {
     EF_ASSIGN_OR_RETURN(calibration, MappedFile::Open(spec.calibration));
     input.calibration = calibration->bytes();
@@ -107,6 +123,7 @@ constexpr char kExamples[] =
     "  edgefleet model compile cnn.onnx -o cnn.efm\n"
     "  edgefleet model compile cnn.onnx -o cnn-int8.efm --precision int8 --calibration train.npz \\\n"
     "      --eval test.npz --max-accuracy-drop 0.5 --report report.json\n"
+    "  edgefleet model compile detector.onnx -o detector.efm --shape image=1x3x32..960x32..960\n"
     "\n"
     "Needs no server. A network that loses more accuracy than allowed is refused (exit code 5), and no file is written but\n"
     "the report.\n";
@@ -121,6 +138,11 @@ void AddModelCompileCommand(CLI::App& model, Action& action) {
   command->add_option("--precision", spec->precision, "fp32 or int8")
       ->capture_default_str()
       ->check(CLI::IsMember({"fp32", "int8"}));
+  command
+      ->add_option("--shape", spec->shapes,
+                   "INPUT=SIZExSIZEx... for sizes that the network leaves open; 32..960 for bounds, * for what it says; may be "
+                   "given again")
+      ->allow_extra_args(false);
   command->add_option("--calibration", spec->calibration, "inputs as .npz; needed for int8")->check(CLI::ExistingFile);
   command->add_option("--eval", spec->evaluation, "inputs and labels as .npz; measures what is compiled")
       ->check(CLI::ExistingFile);

@@ -32,8 +32,8 @@ class RandomGraph {
     if (Chance()) return {};
     if (Chance()) return {UnaryKind::kRelu};
     if (int8_ || Chance()) return {UnaryKind::kClip, -0.25F, 0.5F};
-    return std::array{Activation{UnaryKind::kLeakyRelu, 0.1F}, Activation{UnaryKind::kSigmoid},   Activation{UnaryKind::kTanh},
-                      Activation{UnaryKind::kElu, 1.0F},       Activation{UnaryKind::kHardSwish}, Activation{UnaryKind::kGelu},
+    return std::array{Activation{UnaryKind::kLeakyRelu, 0.1F}, Activation{UnaryKind::kSigmoid},    Activation{UnaryKind::kTanh},
+                      Activation{UnaryKind::kElu, 1.0F},       Activation{UnaryKind::kHardSwish},  Activation{UnaryKind::kGelu},
                       Activation{UnaryKind::kGeluTanh},        Activation{UnaryKind::kSwish, 1.0F}}[random_.Below(8)];
   }
 

@@ -337,8 +337,8 @@ bool Int8Steps::AddOperator(const Binary& op, const Node& node) {
 bool Int8Steps::AddOperator(const Quantize&, const Node& node) {
   const Held target = Make(node.outputs[0]);
   const std::int64_t count = ElementCount(At(node.outputs[0]).shape);
-  const Image image =
-      target.is_rows() ? Image{1, 1, count} : Image{count / (target.channels * target.pixels()), target.channels, target.pixels()};
+  const Image image = target.is_rows() ? Image{1, 1, count}
+                                       : Image{count / (target.channels * target.pixels()), target.channels, target.pixels()};
   program_.AddNative(
       [image, affine = AffineOf(At(node.outputs[0]))](const Data& data) {
         Int8Elements()->quantize(image, reinterpret_cast<const float*>(data[0]), affine, Target(data[1]));
@@ -354,8 +354,8 @@ bool Int8Steps::AddOperator(const Dequantize&, const Node& node) {
   const Held source = Bytes(node.inputs[0]);
   const auto& shape = At(out).shape;
   const std::int64_t count = ElementCount(shape);
-  const Image image =
-      source.is_rows() ? Image{1, 1, count} : Image{count / (source.channels * source.pixels()), source.channels, source.pixels()};
+  const Image image = source.is_rows() ? Image{1, 1, count}
+                                       : Image{count / (source.channels * source.pixels()), source.channels, source.pixels()};
   const auto wanted = targets_.find(out);
   floats_[out] = wanted != targets_.end()
                      ? wanted->second
