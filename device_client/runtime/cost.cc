@@ -9,14 +9,16 @@ namespace {
 double Count(const Tensor& tensor) { return static_cast<double>(ElementCount(tensor.shape)); }
 
 double BytesOf(const Tensor& tensor) {
-  return tensor.is_constant() ? static_cast<double>(tensor.data.size()) : Count(tensor) * static_cast<double>(SizeOf(tensor.type));
+  return tensor.is_constant() ? static_cast<double>(tensor.data.size())
+                              : Count(tensor) * static_cast<double>(SizeOf(tensor.type));
 }
 
 // Products that make one output element: the weights of one output channel, or the inner dimension.
 double ProductsPerElement(const Graph& graph, const Node& node) {
   const auto weights_per = [&](std::size_t axis) {
     const Tensor& weights = graph.tensor(node.inputs[1]);
-    return axis < weights.shape.size() ? Count(weights) / static_cast<double>(std::max<std::int64_t>(weights.shape[axis], 1)) : 1.0;
+    return axis < weights.shape.size() ? Count(weights) / static_cast<double>(std::max<std::int64_t>(weights.shape[axis], 1))
+                                       : 1.0;
   };
   if (std::holds_alternative<Conv2d>(node.op) || std::holds_alternative<FullyConnected>(node.op)) return weights_per(0);
   if (std::holds_alternative<MatMul>(node.op)) {
@@ -37,7 +39,8 @@ double MultiplyAdds(const Graph& graph, const Node& node) {
   }
   if (std::holds_alternative<ConvTranspose2d>(node.op)) {  // each input element meets the weights of its channel
     const Tensor& weights = graph.tensor(node.inputs[1]);
-    return Count(graph.tensor(node.inputs[0])) * Count(weights) / static_cast<double>(std::max<std::int64_t>(weights.shape[0], 1));
+    return Count(graph.tensor(node.inputs[0])) * Count(weights) /
+           static_cast<double>(std::max<std::int64_t>(weights.shape[0], 1));
   }
   double elements = 0;
   for (const TensorId id : node.outputs) elements += id == kAbsent ? 0 : Count(graph.tensor(id));

@@ -118,7 +118,8 @@ struct ConvTranspose2d {
     visit("output_pads", op.output_pads), visit("groups", op.groups), visit("activation", op.activation);
   }
 };
-// Inputs: x [..., K], weights [M, K] constant, bias? [M]. y [..., M] = x * weights^T + bias. x has at least 2 dimensions.
+// Inputs: x [..., K], weights [M, K] (constant unless float32), bias? [M]. y [..., M] = x * weights^T + bias. x has at least 2
+// dimensions.
 struct FullyConnected {
   Activation activation;
 

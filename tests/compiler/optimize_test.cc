@@ -61,6 +61,27 @@ class Net {
   }
   TensorId Do(BinaryKind kind, TensorId a, TensorId b) { return Apply(Binary{kind, {}}, {a, b}); }
   TensorId Do(UnaryKind kind, TensorId x, float alpha = 0, float beta = 0) { return Apply(Unary{{kind, alpha, beta}}, {x}); }
+  // x as exporters write it down between two operators: quantized and dequantized at once.
+  TensorId Quantized(TensorId x, DataType type, float scale, std::int32_t zero_point) {
+    const runtime::Quantization quantization{{scale}, {zero_point}, -1};
+    const std::string name = "q" + std::to_string(++names_);
+    const auto ids = builder_.AddNode(name, runtime::Quantize{type}, {x}, {name}, quantization).value();
+    return Apply(runtime::Dequantize{}, {ids[0]});
+  }
+  // Random weights as int8, dequantized; one scale for each slice along `axis`.
+  TensorId Weights(Shape shape, int axis) {
+    std::vector<std::int8_t> values(static_cast<std::size_t>(runtime::ElementCount(shape)));
+    for (std::int8_t& value : values) value = static_cast<std::int8_t>(static_cast<int>(random_.Below(255)) - 127);
+    runtime::Quantization quantization{{}, {}, axis};
+    for (std::int64_t i = 0; i < (axis < 0 ? 1 : shape[static_cast<std::size_t>(axis)]); ++i) {
+      quantization.scales.push_back(0.01F + 0.002F * static_cast<float>(i));
+    }
+    const TensorId id = builder_
+                            .AddConstant("w" + std::to_string(++names_), DataType::kInt8, std::move(shape),
+                                         std::as_bytes(std::span(values)), quantization)
+                            .value();
+    return Apply(runtime::Dequantize{}, {id});
+  }
   void Batch() { builder_.AddDynamic({0, 0, 1, 16, std::string(runtime::kBatchSymbol)}); }
   Graph Finish(TensorId output) { return std::move(builder_).Finish({{output, "y"}}); }
 
@@ -277,6 +298,75 @@ INSTANTIATE_TEST_SUITE_P(
                return n.Do(UnaryKind::kIdentity, n.Input({3, 7}));
              },
              {"Identity"}}),
+    [](const auto& each) { return each.param.name; });
+
+struct QuantizedCase {
+  const char* name;
+  std::function<TensorId(Net&)> build;
+  std::vector<std::string> nodes;
+  double tolerance;  // a step of the output
+};
+
+class QuantizedModels : public ::testing::TestWithParam<QuantizedCase> {};
+
+TEST_P(QuantizedModels, BecomeInt8Operators) {
+  Net net;
+  Graph graph = net.Finish(GetParam().build(net));
+  const std::vector<float> before = Infer(graph);
+  const Status optimized = Optimize(graph);
+  ASSERT_TRUE(optimized.ok()) << optimized.ToString();
+  ASSERT_TRUE(runtime::ValidateGraph(graph).ok()) << runtime::ValidateGraph(graph).ToString();
+  EXPECT_EQ(Names(graph), GetParam().nodes);
+  const std::vector<float> after = Infer(graph);
+  ASSERT_EQ(before.size(), after.size());
+  for (std::size_t i = 0; i < before.size(); ++i) EXPECT_NEAR(before[i], after[i], GetParam().tolerance * 1.01 + 1e-5) << i;
+  for (const runtime::Tensor& tensor : graph.tensors) EXPECT_NE(tensor.type, DataType::kUint8) << tensor.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Patterns, QuantizedModels,
+    ::testing::Values(
+        QuantizedCase{"ConvolutionInUint8",
+                      [](Net& n) {
+                        const TensorId x = n.Quantized(n.Input({1, 4, 5, 5}), DataType::kUint8, 0.04F, 120);
+                        const TensorId weights = n.Weights({6, 4, 3, 3}, 0);
+                        const TensorId conv = n.Apply(runtime::Conv2d{.pads = {1, 1, 1, 1}}, {x, weights, n.Random({6})});
+                        return n.Quantized(n.Do(UnaryKind::kRelu, conv), DataType::kUint8, 0.2F, 0);
+                      },
+                      {"Quantize", "Conv2d", "Dequantize"},
+                      0.2},
+        QuantizedCase{"ProductWithWeights",
+                      [](Net& n) {
+                        const TensorId x = n.Quantized(n.Input({3, 8}), DataType::kInt8, 0.04F, -3);
+                        const TensorId weights = n.Weights({8, 5}, 1);
+                        return n.Quantized(n.Apply(runtime::MatMul{}, {x, weights}), DataType::kInt8, 0.2F, 7);
+                      },
+                      {"Quantize", "FullyConnected", "Dequantize"},
+                      0.2},
+        QuantizedCase{"PoolAndSum",
+                      [](Net& n) {
+                        const TensorId x = n.Quantized(n.Input({1, 2, 4, 4}), DataType::kUint8, 0.04F, 120);
+                        runtime::Pool2d pool;
+                        pool.kernel = {3, 3};
+                        pool.pads = {1, 1, 1, 1};
+                        const TensorId top = n.Quantized(n.Apply(pool, {x}), DataType::kUint8, 0.04F, 120);
+                        return n.Quantized(n.Do(BinaryKind::kAdd, top, x), DataType::kUint8, 0.07F, 110);
+                      },
+                      {"Quantize", "MaxPool2d", "Add", "Dequantize"},
+                      0.07},
+        QuantizedCase{"Function",
+                      [](Net& n) {
+                        const TensorId x = n.Quantized(n.Input({3, 8}), DataType::kUint8, 0.04F, 120);
+                        return n.Quantized(n.Do(UnaryKind::kSigmoid, x), DataType::kUint8, 1.0F / 256, 0);
+                      },
+                      {"Quantize", "Sigmoid", "Dequantize"},
+                      1.0 / 256},
+        QuantizedCase{"WeightsAlone",
+                      [](Net& n) {
+                        return n.Apply(runtime::MatMul{}, {n.Input({3, 8}), n.Weights({8, 5}, -1)});
+                      },
+                      {"FullyConnected"},
+                      1e-4}),
     [](const auto& each) { return each.param.name; });
 
 TEST(Optimize, ReshapesOfADynamicBatchStayUnlessTheyHoldForEveryBatch) {

@@ -193,7 +193,9 @@ Result<std::vector<TypedShape>> Infer(const FullyConnected& op, const InferCall&
   if (x.size() < 2 || w.size() != 2 || w[1] != x.back() || w[0] < 1) {
     return BadShape("its input " + ToText(x) + " and its weights " + ToText(w) + " must be [..., K] and [M, K]");
   }
-  if (!call.known(1)) return BadType("its weights must be constant; MatMul multiplies activations");
+  if (!call.known(1) && call.at(1).type() != DataType::kFloat32) {
+    return BadType("its weights must be constant unless they are float32");
+  }
   EF_RETURN_IF_ERROR(CheckWeighted(call, op.activation, w[0], 0, w[1]));
   Shape y = x;
   y.back() = w[0];

@@ -63,7 +63,7 @@ TEST(FullyConnected, Int4Groups) {
 TEST(FullyConnected, RefusesWhatDoesNotFit) {
   const Value x = Make<float>({1, 2}, {1, 2});
   EXPECT_EQ(InferReason(FullyConnected{}, {x, Make<float>({1, 3}, {1, 2, 3})}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(FullyConnected{}, {x, Unknown(Make<float>({1, 2}, {1, 2}))}), "GRAPH_TYPE");
+  EXPECT_EQ(InferReason(FullyConnected{}, {x, Unknown(Make<std::int32_t>({1, 2}, {1, 2}))}), "GRAPH_TYPE");
   EXPECT_EQ(InferReason(FullyConnected{}, {Make<float>({2}, {1, 2}), Make<float>({1, 2}, {1, 2})}), "GRAPH_SHAPE");
   EXPECT_EQ(InferReason(FullyConnected{}, {x, Make<std::int32_t>({1, 2}, {1, 2})}), "GRAPH_TYPE");
   EXPECT_EQ(InferReason(FullyConnected{}, {Make<std::int32_t>({1, 2}, {1, 2}), Make<std::int32_t>({1, 2}, {1, 2})}),
