@@ -50,9 +50,23 @@ NodeContext::Changed Transpose(const Shape& shape, ByteView bytes, std::size_t s
           axis < 0 ? axis : 1 - axis};
 }
 
-// The fully connected layer's weights [M, K] from constant input `index`, which holds them so or transposed, times `factor`.
-Result<TensorId> DenseWeights(NodeContext& node, int index, bool transposed, float factor) {
-  if (transposed && factor == 1) return node.Input(index);
+// What a fully connected layer reads: int8 weights with a scale for the whole or for each row are read as they are; nothing for
+// others that are dequantized.
+std::optional<TensorId> AsStored(const NodeContext& node, TensorId weights) {
+  const auto stored = node.Dequantized(weights);
+  if (!stored) return weights;
+  const runtime::Tensor& tensor = node.At(*stored);
+  return tensor.type == DataType::kInt8 && tensor.quantization->axis <= 0 ? stored : std::nullopt;
+}
+
+// The fully connected layer's weights [M, K] from input `index`, which holds them so or transposed, times `factor`. Nothing if
+// they are no constant, or not of a kind that the layer reads.
+Result<std::optional<TensorId>> DenseWeights(NodeContext& node, int index, bool transposed, float factor) {
+  if (!node.IsWeights(index, 2)) return std::optional<TensorId>();
+  if (transposed && factor == 1) {
+    EF_ASSIGN_OR_RETURN(const TensorId id, node.Input(index));
+    return AsStored(node, id);
+  }
   const std::string change = (transposed ? "" : "T") + BitsOf(factor);
   EF_ASSIGN_OR_RETURN(
       const auto id, node.ChangeConstant(index, change, [&](const Shape& shape, ByteView bytes, std::size_t size, int axis) {
@@ -60,8 +74,7 @@ Result<TensorId> DenseWeights(NodeContext& node, int index, bool transposed, flo
         if (factor != 1) Scale(changed.bytes, factor);
         return changed;
       }));
-  if (!id) return node.Bad("its weights are no constant");
-  return *id;
+  return id ? AsStored(node, *id) : std::optional<TensorId>();
 }
 
 Result<TensorId> TimesFactor(NodeContext& node, TensorId x, float factor) {
@@ -104,19 +117,19 @@ Status ImportGemm(NodeContext& node) {
   if (trans_a) {
     EF_ASSIGN_OR_RETURN(x, node.Transpose(x, {1, 0}));
   }
+  bool scaled = true;  // by alpha, in the weights
+  if (alpha != 1 && node.IsWeights(1, 2)) {
+    EF_ASSIGN_OR_RETURN(const TensorId b, node.Input(1));
+    scaled = node.IsConstantId(b);  // quantized weights stay as they are
+  }
+  EF_ASSIGN_OR_RETURN(const auto weights, DenseWeights(node, 1, trans_b, scaled ? alpha : 1));
   std::vector<TensorId> inputs{x};
   bool biased = false;
-  if (node.IsWeights(1, 2)) {
-    bool scaled = true;
-    if (alpha != 1) {
-      EF_ASSIGN_OR_RETURN(const TensorId b, node.Input(1));
-      scaled = node.IsConstantId(b);  // quantized weights stay as they are
-    }
-    EF_ASSIGN_OR_RETURN(const TensorId weights, DenseWeights(node, 1, trans_b, scaled ? alpha : 1));
+  if (weights) {
+    inputs.push_back(*weights);
     if (scaled) alpha = 1;
-    inputs.push_back(weights);
     if (node.has_input(2) && alpha == 1) {
-      EF_ASSIGN_OR_RETURN(const auto bias, DenseBias(node, node.ShapeOf(weights)[0], beta));
+      EF_ASSIGN_OR_RETURN(const auto bias, DenseBias(node, node.ShapeOf(*weights)[0], beta));
       biased = bias.has_value();
       if (bias) inputs.push_back(*bias);
     }
@@ -129,9 +142,8 @@ Status ImportGemm(NodeContext& node) {
     }
     inputs.push_back(b);
   }
-  const bool dense = node.IsWeights(1, 2);
   EF_ASSIGN_OR_RETURN(TensorId y,
-                      node.Emit(dense ? runtime::Operator(runtime::FullyConnected{}) : runtime::MatMul{}, std::move(inputs)));
+                      node.Emit(weights ? runtime::Operator(runtime::FullyConnected{}) : runtime::MatMul{}, std::move(inputs)));
   EF_ASSIGN_OR_RETURN(y, TimesFactor(node, y, alpha));
   if (node.has_input(2) && !biased) {
     EF_ASSIGN_OR_RETURN(TensorId c, node.Input(2));
@@ -144,9 +156,9 @@ Status ImportGemm(NodeContext& node) {
 Status ImportMatMul(NodeContext& node) {
   EF_RETURN_IF_ERROR(node.CheckInputs(2, 2));
   EF_ASSIGN_OR_RETURN(const TensorId a, node.Input(0));
-  if (node.Rank(a) >= 2 && node.TypeOf(a) == DataType::kFloat32 && node.IsWeights(1, 2) && !node.IsConstantId(a)) {
-    EF_ASSIGN_OR_RETURN(const TensorId weights, DenseWeights(node, 1, false, 1));
-    return node.Finish(runtime::FullyConnected{}, {a, weights});
+  if (node.Rank(a) >= 2 && node.TypeOf(a) == DataType::kFloat32 && !node.IsConstantId(a)) {
+    EF_ASSIGN_OR_RETURN(const auto weights, DenseWeights(node, 1, false, 1));
+    if (weights) return node.Finish(runtime::FullyConnected{}, {a, *weights});
   }
   EF_ASSIGN_OR_RETURN(const TensorId b, node.Input(1));
   return node.Finish(runtime::MatMul{}, {a, b});
@@ -187,7 +199,8 @@ constexpr std::array kOperators{
 Result<TensorId> EmitMatMul(NodeContext& node, TensorId a, TensorId b) {
   if (node.Rank(a) >= 2 && node.Rank(b) == 2 && node.TypeOf(b) == DataType::kFloat32 && !node.IsConstantId(a)) {
     EF_ASSIGN_OR_RETURN(const auto weights, node.ChangeConstantId(b, "T" + BitsOf(1), Transpose));
-    if (weights) return node.Emit(runtime::FullyConnected{}, {a, *weights});
+    const auto stored = weights ? AsStored(node, *weights) : std::nullopt;
+    if (stored) return node.Emit(runtime::FullyConnected{}, {a, *stored});
   }
   return node.Emit(runtime::MatMul{}, {a, b});
 }

@@ -308,8 +308,9 @@ Result<std::optional<TensorId>> NodeContext::ChangeConstantId(TensorId id, const
   auto quantization = source.quantization;
   Changed changed = make(source.shape, source.data, runtime::SizeOf(source.type), quantization ? quantization->axis : -1);
   if (quantization) quantization->axis = changed.axis;
-  EF_ASSIGN_OR_RETURN(TensorId result,
-                      Constant(source.type, std::move(changed.shape), changed.bytes, std::move(quantization), source.name));
+  EF_ASSIGN_OR_RETURN(TensorId result, Constant(source.type, std::move(changed.shape), changed.bytes, std::move(quantization)));
+  // The form that layers read has the initializer's name: parameters are known by it.
+  std::swap(importer_.builder_.graph().tensor(quantized.value_or(id)).name, importer_.builder_.graph().tensor(result).name);
   if (quantized) {
     const TensorId constant = result;
     EF_ASSIGN_OR_RETURN(result, Emit(runtime::Dequantize{}, {constant}));

@@ -22,7 +22,8 @@ Status ImportBatchNormalization(NodeContext& node) {
   EF_ASSIGN_OR_RETURN(const bool spatial, node.Flag("spatial", true));
   node.Ignore("momentum");
   if (training) return node.Unsupported("it is in training mode; export for inference");
-  if (!spatial) return node.Unsupported("only spatial normalization is supported");
+  EF_ASSIGN_OR_RETURN(const TensorId x, node.Input(0));
+  if (!spatial && node.Rank(x) > 2) return node.Unsupported("only spatial normalization is supported");
   EF_RETURN_IF_ERROR(node.CheckOutputs(1));
   EF_ASSIGN_OR_RETURN(auto inputs, node.Inputs());
   return node.Finish(runtime::BatchNorm{epsilon}, std::move(inputs));
