@@ -109,7 +109,7 @@ class Product {
       const DenseBlock block = BlockAt(b);
       if (kBlock * WeightBytes() > kPartBytes && first_.taps_x == 1 && pixels_ >= kPanelPixelsMin) {
         for (std::int64_t pixel = 0; pixel < pixels_; pixel += kPanelPixels) {
-          RunPanel(block, b, pixel, std::min(pixels_, pixel + kPanelPixels));
+          RunParts(block, b, pixel, std::min(pixels_, pixel + kPanelPixels));
         }
       } else {
         RunTiles(block, b, 0, pixels_, 0, 0);
@@ -117,23 +117,20 @@ class Product {
     }
   }
 
-  // With AMX tiles: sums of a panel of pixels, which the vector tiles then finish.
+  // With AMX tiles: sums of a panel of pixels, which the vector tiles then finish. What is larger, pixels or weights, is walked
+  // once.
   void RunPanels(const AmxTiles& amx) const {
-    alignas(kAlignment) std::int32_t sums[kPanelRows * kBlock];
+    const std::int64_t panels = (pixels_ + kPanelRows - 1) / kPanelRows;
+    const std::int64_t blocks = (outputs_ + kBlock - 1) / kBlock;
+    const bool weights_once = (panels - 1) * outputs_ > (blocks - 1) * pixels_;
     std::int64_t configured = 0;
-    for (std::int64_t begin = 0; begin < pixels_; begin += kPanelRows) {
-      const std::int64_t rows = std::min(kPanelRows, pixels_ - begin);
+    for (std::int64_t i = 0; i < panels * blocks; ++i) {
+      const std::int64_t panel = weights_once ? i % panels : i / blocks;
+      const std::int64_t b = weights_once ? i / panels : i % blocks;
+      const std::int64_t rows = std::min(kPanelRows, pixels_ - panel * kPanelRows);
       if (rows != configured) amx.configure(rows);
       configured = rows;
-      const std::uint8_t* source = nullptr;
-      windows_.Fill(begin, 1, 0, &source);
-      for (std::int64_t b = 0; b * kBlock < outputs_; ++b) {
-        DenseBlock block = BlockAt(b);
-        amx.sum(block, source, windows_.step_x(), rows, sums);
-        block.taps_y = 0;  // all sums are there
-        block.sums_in = sums;
-        RunTiles(block, b, begin, begin + rows, 0, begin);
-      }
+      RunPanel(amx, BlockAt(b), b, panel * kPanelRows, rows);
     }
     amx.release();
   }
@@ -148,8 +145,17 @@ class Product {
     block.finish.multipliers += b * kBlock;
     return block;
   }
+  void RunPanel(const AmxTiles& amx, DenseBlock block, std::int64_t b, std::int64_t begin, std::int64_t rows) const {
+    alignas(kAlignment) std::int32_t sums[kPanelRows * kBlock];
+    const std::uint8_t* source = nullptr;
+    windows_.Fill(begin, 1, 0, &source);
+    amx.sum(block, source, windows_.step_x(), rows, sums);
+    block.taps_y = 0;  // all sums are there
+    block.sums_in = sums;
+    RunTiles(block, b, begin, begin + rows, 0, begin);
+  }
   // The weights of a block exceed the first cache: part by part, all pixels of a panel go on from the sums of the part before.
-  void RunPanel(const DenseBlock& block, std::int64_t b, std::int64_t begin, std::int64_t end) const {
+  void RunParts(const DenseBlock& block, std::int64_t b, std::int64_t begin, std::int64_t end) const {
     alignas(kAlignment) std::int32_t sums[kPanelPixels * kBlock];
     const std::int64_t vectors = VectorsOf(block.outputs);
     const std::int64_t pieces = (block.run * kBlock + kPartBytes - 1) / kPartBytes;

@@ -43,13 +43,14 @@ void StoreNarrow(std::uint8_t* to, __m512i values, std::int64_t count) { StoreFi
 
 // Of 64 values; those beyond `count` are not read.
 __m512i QuantizeVector(const float* source, std::int64_t count, __m512 inverse, const Rounder& round) {
-  alignas(64) std::uint8_t bytes[kBytes];
-  for (std::int64_t i = 0; i < kBytes; i += 16) {
-    const auto mask = static_cast<__mmask16>(FirstBytes(count > i ? count - i : 0));
-    const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, source + i), inverse);
-    _mm_store_si128(reinterpret_cast<__m128i*>(bytes + i), _mm512_cvtepi32_epi8(round(values)));
-  }
-  return _mm512_load_si512(bytes);
+  const auto sixteen = [&](std::int64_t first) EF_FLAT {
+    const auto mask = static_cast<__mmask16>(FirstBytes(count > first ? count - first : 0));
+    const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, source + first), inverse);
+    return _mm512_cvtepi32_epi8(round(values));
+  };
+  const __m256i low = _mm256_set_m128i(sixteen(16), sixteen(0));
+  const __m256i high = _mm256_set_m128i(sixteen(48), sixteen(32));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
 // Byte i of output vector `part` of three interleaved planes comes from plane (64 * part + i) % 3, at (64 * part + i) / 3.
@@ -141,13 +142,25 @@ void Transpose(std::int64_t rows, std::int64_t columns, const From* source, To* 
   }
 }
 
+// Bytes that keep their order.
+void Flip(std::int64_t count, const void* source, void* target) {
+  const auto* from = static_cast<const std::uint8_t*>(source);
+  auto* to = static_cast<std::uint8_t*>(target);
+  for (std::int64_t i = 0; i < count; i += kBytes) {
+    const __mmask64 mask = FirstBytes(count - i);
+    _mm512_mask_storeu_epi8(to + i, mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, from + i), Zmm::Set8(0x80)));
+  }
+}
+
 void FromPlanes(const Image& image, const std::int8_t* source, std::uint8_t* target) {
   const std::int64_t size = image.channels * image.pixels;
+  if (image.channels == 1 || image.pixels == 1) return Flip(image.batch * size, source, target);
   for (std::int64_t n = 0; n < image.batch; ++n) Transpose(image.channels, image.pixels, source + n * size, target + n * size);
 }
 
 void ToPlanes(const Image& image, const std::uint8_t* source, std::int8_t* target) {
   const std::int64_t size = image.channels * image.pixels;
+  if (image.channels == 1 || image.pixels == 1) return Flip(image.batch * size, source, target);
   for (std::int64_t n = 0; n < image.batch; ++n) Transpose(image.pixels, image.channels, source + n * size, target + n * size);
 }
 
