@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "device_client/runtime/delegate.h"
 #include "device_client/runtime/format/layout.h"
+#include "device_client/runtime/parameters.h"
 #include "device_client/runtime/specialize.h"
 #include "services/cli/commands.h"
 #include "services/cli/local_model.h"
@@ -280,7 +281,7 @@ void PrintSummary(const Output& out, const runtime::EfmHeader& header, const Gra
       {"format", ".efm version " + std::to_string(header.version)},
       {"size", FormatBytes(header.file_size) + ": graph " + FormatBytes(header.graph_size) + ", weights " +
                    FormatBytes(header.weights_size)},
-      {"parameters", std::to_string(ParametersOf(graph)) + (graph.parameters.empty() ? "" : ", trainable")}};
+      {"parameters", std::to_string(ParametersOf(graph)) + ", trainable: " + std::to_string(runtime::ParameterCount(graph))}};
   const Shapes shapes(graph);
   const auto add_ports = [&](const std::string& kind, const std::vector<TensorId>& ids) {
     for (const TensorId id : ids) {
@@ -368,7 +369,7 @@ Json InspectedJson(const InspectSpec& spec, const runtime::EfmHeader& header, co
             {"operators", OperatorsJson(graph, placements)},
             {"delegates", PlacementsJson(placements)},
             {"parameters", ParametersOf(graph)},
-            {"trainable", !graph.parameters.empty()},
+            {"trainable_parameters", runtime::ParameterCount(graph)},
             {"weights", weights},
             {"quantization",
              {{"activations", quantization.activations},

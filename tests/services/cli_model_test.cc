@@ -126,7 +126,7 @@ TEST_F(ModelFiles, InspectsWhatIsInAFile) {
   EXPECT_EQ(fp32["inputs"][0]["shape"], json({1, 1, 28, 28}));
   EXPECT_EQ(fp32["outputs"][0]["shape"], json({1, 10}));
   EXPECT_EQ(fp32["parameters"], 105'866);
-  EXPECT_EQ(fp32["trainable"], true);
+  EXPECT_EQ(fp32["trainable_parameters"], 105'866);
   EXPECT_EQ(fp32["weights"][0]["bytes"], 4 * 105'866);
   // The first convolution reads 28 * 28 floats and writes 16 times as many, which the pooling then reads: 16 * (28 * 28 + 14 *
   // 14).
