@@ -80,13 +80,59 @@ TEST_F(FashionCompile, Int8IsSmallAndAsGoodAsFp32) {
   EXPECT_EQ(report["variants"].size(), 2U);
   EXPECT_EQ(report["variants"][1]["bytes"], int8.efm.size());
   EXPECT_EQ(report["layers"].size(), 7U);
-  EXPECT_EQ(report["layers"][0]["precision"], "int8");
-  EXPECT_GT(report["layers"][0]["weight_snr_db"], 30.0);
-  EXPECT_GT(report["layers"][0]["scale"], 0.0);
+  EXPECT_EQ(report["layers"][0]["precision"], "fp32");
+  EXPECT_EQ(report["calibration"]["examples"], fashion::kCalibration);
+  EXPECT_GT(report["variants"][1]["output_error"]["snr_db"], 20.0);
+  const auto& conv = report["variants"][1]["layers"][0];
+  EXPECT_EQ(conv["precision"], "int8");
+  EXPECT_GT(conv["weight_snr_db"], 30.0);
+  EXPECT_GT(conv["scale"], 0.0);
+  EXPECT_GT(conv["output_error"]["snr_db"], 25.0);
+  EXPECT_LE(conv["range_max"], conv["max"]);
 
   const auto measured = EvaluateParameters(fp32.efm, trained_, evaluation_);
   ASSERT_TRUE(measured) << measured.error().ToString();
   EXPECT_EQ(measured->accuracy, fp32.metrics->accuracy);
+}
+
+struct Bar {
+  VariantPrecision precision;
+  double drop_points_max;
+  double size_share_max;
+  CalibrationMethod method = CalibrationMethod::kMinMax;
+};
+
+// Sizes are shares of fp32 plus what a file of any precision has beside its constants: names, operators, scales.
+TEST_F(FashionCompile, EveryPrecisionIsSmallAndGoodEnough) {
+  ASSERT_FALSE(trained_.empty());
+  const std::vector<Bar> bars = {
+      {VariantPrecision::kInt8, 0.5, 0.26, CalibrationMethod::kMinMax},
+      {VariantPrecision::kInt8, 0.5, 0.26, CalibrationMethod::kEntropy},
+      {VariantPrecision::kInt8, 0.5, 0.26, CalibrationMethod::kPercentile},
+      {VariantPrecision::kInt4, 2, 0.14},
+      {VariantPrecision::kFp16, 0.1, 0.505},
+      {VariantPrecision::kBf16, 0.1, 0.505},
+  };
+  for (const Bar& bar : bars) {
+    CompileInput input = Input();
+    input.options.accuracy_drop_points_max = bar.drop_points_max;
+    input.options.precisions = {bar.precision};
+    input.options.quantization.calibration.method = bar.method;
+    const auto output = Compile(input);
+    ASSERT_TRUE(output) << output.error().ToString();
+    ASSERT_EQ(output->variants.size(), 2U);
+    EXPECT_FALSE(output->refusal) << *output->refusal;
+    const Variant& fp32 = output->variants[0];
+    const Variant& variant = output->variants[1];
+    const std::string what = variant.name + ", " + std::string(CalibrationMethodName(bar.method));
+    EXPECT_LE(100 * (fp32.metrics->accuracy - variant.metrics->accuracy), bar.drop_points_max) << what;
+    const double constants = bar.size_share_max * 4 * static_cast<double>(output->parameter_count);
+    const double rest = static_cast<double>(fp32.efm.size()) - 4 * static_cast<double>(output->parameter_count);
+    EXPECT_LE(static_cast<double>(variant.efm.size()), constants + rest) << what;
+    std::printf("%s: %.2f %% of %.2f %%, %zu bytes of %zu (%.2f %%; %.0f beside constants)\n", what.c_str(),
+                100 * variant.metrics->accuracy, 100 * fp32.metrics->accuracy, variant.efm.size(), fp32.efm.size(),
+                100.0 * static_cast<double>(variant.efm.size()) / static_cast<double>(fp32.efm.size()), rest);
+  }
 }
 
 TEST_F(FashionCompile, OtherParametersKeepTheLayoutAndTheirValues) {
@@ -181,6 +227,7 @@ TEST(Compile, NamesThatAreNoTextStillMakeAReport) {
   ASSERT_TRUE(output) << output.error().ToString();
   EXPECT_FALSE(output->variants[0].trainable);
   EXPECT_EQ(nlohmann::json::parse(output->report_json)["layers"].size(), 1U);
+  EXPECT_THAT(output->report_html, HasSubstr("</html>"));
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ TEST(Equalization, KeepsTheFunctionAndEvensTheRanges) {
   // One scale for the whole first layer now keeps its small channels.
   const auto snr_of_channel_0 = [](const std::vector<float>& weights) {
     const float scale = Int8Scale(weights);
-    const auto q = QuantizeInt8(weights, std::vector{scale});
+    const auto q = QuantizeInt8(weights, std::vector{scale}, 1);
     std::vector<float> real;
     for (const std::int8_t value : q) real.push_back(scale * value);
     return MeasureError(std::span(weights).first(3), std::span(real).first(3)).snr_db;

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "device_client/runtime/graph.h"
 #include "device_client/runtime/ops/half.h"
+#include "device_client/runtime/ops/widen.h"
 
 namespace edgefleet::compiler {
 namespace {
@@ -27,17 +28,26 @@ std::vector<float> Random(std::size_t count, std::uint64_t seed, float scale = 1
   return values;
 }
 
+std::vector<float> UnpackInt4(ByteView packed, std::size_t rows, std::size_t columns, std::size_t group) {
+  const runtime::Tensor tensor{.type = runtime::DataType::kInt4,
+                               .shape = {static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns)},
+                               .quantization = runtime::Quantization{.group_size = static_cast<std::int32_t>(group)}};
+  std::vector<float> values(rows * columns);
+  runtime::WidenRows(tensor, packed.data(), 0, tensor.shape[0], values.data());
+  return values;
+}
+
 TEST(Int8, RoundsHalfToEvenAndSaturates) {
   const std::vector<float> values = {0.5F, 1.5F, -2.5F, 300, -300, 0.2F, 2, -0.4F};
-  EXPECT_THAT(QuantizeInt8(values, std::vector<float>{1}), ElementsAre(0, 2, -2, 127, -127, 0, 2, 0));
-  EXPECT_THAT(QuantizeInt8(values, std::vector<float>{1, 0.1F}), ElementsAre(0, 2, -2, 127, -127, 2, 20, -4));
+  EXPECT_THAT(QuantizeInt8(values, std::vector<float>{1}, 8), ElementsAre(0, 2, -2, 127, -127, 0, 2, 0));
+  EXPECT_THAT(QuantizeInt8(values, std::vector<float>{1, 0.1F}, 4), ElementsAre(0, 2, -2, 127, -127, 2, 20, -4));
 }
 
 TEST(Int8, TheScaleClipsNothingAndUsesAllLevels) {
   for (const float scale : {1.0F, 1e-30F, 1e37F}) {
     const auto values = Random(100, 1, scale);
     const float chosen = Int8Scale(values);
-    const auto q = QuantizeInt8(values, std::vector{chosen});
+    const auto q = QuantizeInt8(values, std::vector{chosen}, 1);
     EXPECT_EQ(std::max(*std::ranges::max_element(q), static_cast<std::int8_t>(-*std::ranges::min_element(q))), 127);
     for (std::size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(q[i] * chosen, values[i], 0.501 * chosen);
   }

@@ -97,25 +97,15 @@ struct Int4Layout {
   std::size_t scales_at;
 };
 
-}  // namespace
-
-float Int8Scale(std::span<const float> values) {
-  const float largest = LargestMagnitude(values);
-  // The smallest normal number keeps quotients finite.
-  return largest == 0 ? 1 : std::max(static_cast<float>(double{largest} / 127), std::numeric_limits<float>::min());
+float ReadScale(ByteView packed, std::size_t at) {
+  const auto low = std::to_integer<std::uint16_t>(packed[at]);
+  const auto high = std::to_integer<std::uint16_t>(packed[at + 1]);
+  return runtime::ToFloat(runtime::Float16{static_cast<std::uint16_t>(low | high << 8)});
 }
 
-std::vector<std::int8_t> QuantizeInt8(std::span<const float> values, std::span<const float> scales) {
-  const std::size_t columns = values.size() / scales.size();
-  std::vector<std::int8_t> out(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double q = std::nearbyint(double{values[i]} / scales[i / columns]);
-    out[i] = static_cast<std::int8_t>(std::clamp(q, -127.0, 127.0));
-  }
-  return out;
-}
-
-Bytes QuantizeInt4(std::span<const float> values, std::size_t rows, std::size_t group) {
+// `scale_of(part, at)` is the scale of one group, which fp16 has, and is stored at byte `at`.
+template <typename ScaleOf>
+Bytes Pack(std::span<const float> values, std::size_t rows, std::size_t group, const ScaleOf& scale_of) {
   const std::size_t columns = values.size() / rows;
   const Int4Layout layout(rows, columns, group);
   Bytes packed(layout.scales_at + rows * layout.groups * 2, std::byte{0});
@@ -124,7 +114,7 @@ Bytes QuantizeInt4(std::span<const float> values, std::size_t rows, std::size_t 
     std::byte* const bytes = packed.data() + row * layout.row_bytes;
     for (std::size_t begin = 0; begin < columns; begin += group) {
       const auto part = values.subspan(row * columns + begin, std::min(group, columns - begin));
-      const float scale = GroupScale(part);
+      const float scale = scale_of(part, scale_at);
       const std::uint16_t stored = runtime::ToFloat16(scale).bits;
       packed[scale_at++] = static_cast<std::byte>(stored & 0xFF);
       packed[scale_at++] = static_cast<std::byte>(stored >> 8);
@@ -138,19 +128,29 @@ Bytes QuantizeInt4(std::span<const float> values, std::size_t rows, std::size_t 
   return packed;
 }
 
-std::vector<float> UnpackInt4(ByteView packed, std::size_t rows, std::size_t columns, std::size_t group) {
-  const Int4Layout layout(rows, columns, group);
-  std::vector<float> values(rows * columns);
+}  // namespace
+
+float Int8Scale(std::span<const float> values) {
+  const float largest = LargestMagnitude(values);
+  // The smallest normal number keeps quotients finite.
+  return largest == 0 ? 1 : std::max(static_cast<float>(double{largest} / 127), std::numeric_limits<float>::min());
+}
+
+std::vector<std::int8_t> QuantizeInt8(std::span<const float> values, std::span<const float> scales, std::size_t slice) {
+  std::vector<std::int8_t> out(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::size_t row = i / columns;
-    const std::size_t column = i % columns;
-    const std::size_t at = layout.scales_at + 2 * (row * layout.groups + column / group);
-    const auto scale = static_cast<std::uint16_t>(std::to_integer<int>(packed[at]) | std::to_integer<int>(packed[at + 1]) << 8);
-    const int byte = std::to_integer<int>(packed[row * layout.row_bytes + column / 2]);
-    const int nibble = column % 2 == 0 ? byte & 0xF : byte >> 4;
-    values[i] = runtime::ToFloat(runtime::Float16{scale}) * static_cast<float>(nibble >= 8 ? nibble - 16 : nibble);
+    const double q = std::nearbyint(double{values[i]} / scales[i / slice % scales.size()]);
+    out[i] = static_cast<std::int8_t>(std::clamp(q, -127.0, 127.0));
   }
-  return values;
+  return out;
+}
+
+Bytes QuantizeInt4(std::span<const float> values, std::size_t rows, std::size_t group) {
+  return Pack(values, rows, group, [](std::span<const float> part, std::size_t) { return GroupScale(part); });
+}
+
+Bytes QuantizeInt4Like(ByteView packed, std::span<const float> values, std::size_t rows, std::size_t group) {
+  return Pack(values, rows, group, [&](std::span<const float>, std::size_t at) { return ReadScale(packed, at); });
 }
 
 std::vector<std::uint16_t> QuantizeFloat16(std::span<const float> values) {

@@ -15,8 +15,9 @@ namespace edgefleet::compiler {
 // The smallest scale that clips nothing of `values`; 1 if all are zero.
 float Int8Scale(std::span<const float> values);
 
-// Rounds half to even. `scales` has one element a row, all above 0; what they cannot represent saturates.
-std::vector<std::int8_t> QuantizeInt8(std::span<const float> values, std::span<const float> scales);
+// Rounds half to even; what the scales, all above 0, cannot represent saturates. Value i has scale (i / slice) % scales.size():
+// `slice` is the number of values that follow one another in one slice of the quantized dimension.
+std::vector<std::int8_t> QuantizeInt8(std::span<const float> values, std::span<const float> scales, std::size_t slice);
 
 // int4 in groups along the rows: real = scale * q, q in [-8, 7], one fp16 scale above 0 for each `group` values of a row (the
 // last group may be shorter), packed as runtime::Tensor says.
@@ -24,8 +25,8 @@ std::vector<std::int8_t> QuantizeInt8(std::span<const float> values, std::span<c
 // Each group's scale is the one of least squared error among 96 that clip more and more of it, refined by least squares; so
 // outliers clip when that is better for the others.
 Bytes QuantizeInt4(std::span<const float> values, std::size_t rows, std::size_t group);
-// The real values of what QuantizeInt4 packed.
-std::vector<float> UnpackInt4(ByteView packed, std::size_t rows, std::size_t columns, std::size_t group);
+// The same with the scales that `packed`, of the same shape and group, has.
+Bytes QuantizeInt4Like(ByteView packed, std::span<const float> values, std::size_t rows, std::size_t group);
 
 // Round half to even; what would become infinite becomes the largest finite number: a weight is better clipped.
 std::vector<std::uint16_t> QuantizeFloat16(std::span<const float> values);
