@@ -80,9 +80,8 @@ Status MakeQuantized(const CompileInput& input, const GraphPtr& fp32, const Eval
                      std::vector<SearchResult>& searches) {
   const std::vector<VariantPrecision> wanted = WantedPrecisions(input);
   if (wanted.empty()) return OkStatus();
-  SearchInput search{.fp32 = fp32,
-                     .options = input.options.quantization,
-                     .score_drop_max = input.options.accuracy_drop_points_max / 100};
+  SearchInput search{
+      .fp32 = fp32, .options = input.options.quantization, .score_drop_max = input.options.accuracy_drop_points_max / 100};
   arrays::Archive examples;
   if (!input.calibration.empty()) {
     EnterStage(input, "calibrate");

@@ -43,8 +43,8 @@ struct CompileInput {
   ByteView onnx;     // at most 1 GiB
   // .npz: one array a graph input, named as it, [examples, ...]; without it there is no int8 variant.
   ByteView calibration;
-  // .npz: the same plus `labels` (int64, [examples]), or for Metric::kMse arrays named as the outputs (or none: then the fp32 network's
-  // own outputs are the targets); without it there are no metrics and no accuracy limit.
+  // .npz: the same plus `labels` (int64, [examples]), or for Metric::kMse arrays named as the outputs (or none: then the fp32
+  // network's own outputs are the targets); without it there are no metrics and no accuracy limit.
   ByteView evaluation;
   CompileOptions options;
   std::vector<InputShape> shapes;  // of inputs whose dimensions the model leaves open

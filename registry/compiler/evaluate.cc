@@ -69,7 +69,8 @@ Result<std::unique_ptr<Evaluator>> Evaluator::Create(std::shared_ptr<const runti
       targets = runner->Outputs();
     }
     floats += targets->size();
-    if (floats > kTargetFloatsMax) return InvalidArgument("BAD_EVALUATION", "the outputs for all examples together are too large");
+    if (floats > kTargetFloatsMax)
+      return InvalidArgument("BAD_EVALUATION", "the outputs for all examples together are too large");
     evaluator->targets_.push_back(std::move(*targets));
   }
   return evaluator;

@@ -16,9 +16,9 @@ namespace edgefleet::compiler {
 // Evaluation data and what is measured on it. Thread-safe.
 class Evaluator {
  public:
-  // kTop1: the labelled examples of ReadEvaluation(). kMse: examples (see CheckExamples()); the targets are the arrays named as the
-  // network's fp32 outputs if all are there, else the outputs of `fp32`. INVALID_ARGUMENT [BAD_EVALUATION, BAD_NPZ, TOO_LARGE], or
-  // errors of sessions.
+  // kTop1: the labelled examples of ReadEvaluation(). kMse: examples (see CheckExamples()); the targets are the arrays named as
+  // the network's fp32 outputs if all are there, else the outputs of `fp32`. INVALID_ARGUMENT [BAD_EVALUATION, BAD_NPZ,
+  // TOO_LARGE], or errors of sessions.
   static Result<std::unique_ptr<Evaluator>> Create(std::shared_ptr<const runtime::Graph> fp32, ByteView npz, Metric metric);
 
   // Runs the graph as a device does: `onednn`, and `reference` for what that does not support.

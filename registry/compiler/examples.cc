@@ -88,8 +88,8 @@ Result<std::size_t> CheckExamples(const runtime::Graph& graph, const arrays::Arc
     const std::vector<std::int64_t> one = input.shape.empty() ? std::vector<std::int64_t>{1} : input.shape;
     if (!type || array.type != *type || array.shape.size() != one.size() ||
         !std::equal(array.shape.begin() + 1, array.shape.end(), one.begin() + 1)) {
-      return InvalidArgument(reason,
-                             "array '" + input.name + "' must be " + std::string(DataTypeName(input.type)) + " " + ShapeText(one));
+      return InvalidArgument(
+          reason, "array '" + input.name + "' must be " + std::string(DataTypeName(input.type)) + " " + ShapeText(one));
     }
     if (array.shape[0] < 1 || array.shape[0] % one[0] != 0) {
       return InvalidArgument(reason, "array '" + input.name + "' needs an example or more, " + ShapeText(one));

@@ -12,9 +12,9 @@
 namespace edgefleet::compiler {
 
 // Checks that `archive` has, for each input of `graph`, an array of its name and type, finite, and with the same number of
-// examples (1 or more) everywhere; returns that number. An example is one input: an array holds them one after the other in dimension
-// 0, [examples * n, ...] for an input [n, ...] (n is mostly 1, the batch); [examples] for a scalar. INVALID_ARGUMENT [`reason`] says
-// which array to change.
+// examples (1 or more) everywhere; returns that number. An example is one input: an array holds them one after the other in
+// dimension 0, [examples * n, ...] for an input [n, ...] (n is mostly 1, the batch); [examples] for a scalar. INVALID_ARGUMENT
+// [`reason`] says which array to change.
 Result<std::size_t> CheckExamples(const runtime::Graph& graph, const arrays::Archive& archive, const char* reason);
 
 // Runs a network on examples that CheckExamples() accepts. One thread at a time.

@@ -25,13 +25,13 @@ struct ReportInput {
 //                     "layers"?: LAYERS, "layers_omitted"? } ],
 //     "layers": LAYERS of the fp32 network, "layers_omitted": n }
 // LAYERS: [ { "name", "operator", "shape", "parameters", "precision", "weight_bytes"?, "min"?, "max"?, "mean"?, "deviation"?,
-// "zero_share"?, "range_min"?, "range_max"?, "scale"?, "zero_point"?, "weight_snr_db"?, "output_error"?: ERROR } ], where min to
-// zero_share are of the output on the calibration data, and range_min and range_max is what was chosen.
-// ERROR: { "snr_db" (absent: no error), "mse", "largest", "cosine" }.
+// "zero_share"?, "range_min"?, "range_max"?, "scale"?, "zero_point"?, "weight_snr_db"?, "output_error"?: ERROR } ], where min
+// to zero_share are of the output on the calibration data, and range_min and range_max is what was chosen. ERROR: { "snr_db"
+// (absent: no error), "mse", "largest", "cosine" }.
 std::string WriteReport(const ReportInput& report);
 
-// The same as one HTML page without anything from elsewhere, at most 4 MiB: tables, each layer's histogram with the chosen range, and
-// plots of error and size by layer.
+// The same as one HTML page without anything from elsewhere, at most 4 MiB: tables, each layer's histogram with the chosen
+// range, and plots of error and size by layer.
 std::string WriteHtmlReport(const ReportInput& report);
 
 }  // namespace edgefleet::compiler

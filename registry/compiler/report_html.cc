@@ -85,9 +85,11 @@ std::string HistogramSvg(const TensorStatistics& statistics, ActivationRange ran
   }
   const double from = 3 * kBars * (range.min - low) / (high - low);
   const double to = 3 * kBars * (range.max - low) / (high - low);
-  return Format("<svg width=%d height=34 role=img aria-label=\"histogram\"><rect x=%.1f y=1 width=%.1f height=32 fill=\"#5b8def22\" "
-                "stroke=\"#5b8def\"/><path stroke=\"#5b8def\" stroke-width=2.4 d=\"",
-                static_cast<int>(3 * kBars), from, std::max(to - from, 1.0)) +
+  return Format(
+             "<svg width=%d height=34 role=img aria-label=\"histogram\"><rect x=%.1f y=1 width=%.1f height=32 "
+             "fill=\"#5b8def22\" "
+             "stroke=\"#5b8def\"/><path stroke=\"#5b8def\" stroke-width=2.4 d=\"",
+             static_cast<int>(3 * kBars), from, std::max(to - from, 1.0)) +
          path + "\"/></svg>";
 }
 
@@ -106,8 +108,8 @@ std::string BarsSvg(const std::vector<Bar>& bars, const char* unit) {
   std::string out = Format("<svg viewBox=\"0 0 %.0f 140\" width=\"100%%\" role=img>", kChartWidth);
   for (std::size_t i = 0; i < bars.size(); ++i) {
     const double height = 110 * std::max(bars[i].value, 0.0) / most;
-    out += Format("<rect fill=\"#5b8def\" x=%.1f y=%.1f width=%.1f height=%.1f><title>", step * static_cast<double>(i), 125 - height,
-                  std::max(step - 1, 0.5), height) +
+    out += Format("<rect fill=\"#5b8def\" x=%.1f y=%.1f width=%.1f height=%.1f><title>", step * static_cast<double>(i),
+                  125 - height, std::max(step - 1, 0.5), height) +
            Escape(bars[i].name) + Format(": %.4g %s</title></rect>", bars[i].value, unit);
   }
   return out + Format("<text x=0 y=12 fill=currentColor font-size=12>up to %.4g %s</text></svg>", most, unit);
@@ -142,7 +144,8 @@ std::string DecisionsTable(const SearchResult& search) {
 
 std::string SensitivityPlot(const SearchResult& search) {
   std::string out;
-  for (const Precision precision : {Precision::kInt4, Precision::kInt8, Precision::kInt8Weights, Precision::kFp16, Precision::kBf16}) {
+  for (const Precision precision :
+       {Precision::kInt4, Precision::kInt8, Precision::kInt8Weights, Precision::kFp16, Precision::kBf16}) {
     std::vector<Bar> bars;
     for (const Sensitivity& each : search.sensitivity) {
       if (each.precision != precision || bars.size() >= kLayersMax) continue;
@@ -159,12 +162,15 @@ std::string SensitivityPlot(const SearchResult& search) {
 std::string LayerRow(const SearchResult& search, std::size_t index) {
   const runtime::Node& node = search.fp32->nodes[index];
   const NodeQuantization& quantization = search.quantized.nodes[index];
-  std::string out = "<tr>" + Cell(node.name) + Cell(runtime::OperatorName(node.op)) + Cell(PrecisionName(quantization.precision));
-  out += Number(quantization.weight_bytes > 0 ? Format("%llu", static_cast<unsigned long long>(quantization.weight_bytes)) : "");
+  std::string out =
+      "<tr>" + Cell(node.name) + Cell(runtime::OperatorName(node.op)) + Cell(PrecisionName(quantization.precision));
+  out +=
+      Number(quantization.weight_bytes > 0 ? Format("%llu", static_cast<unsigned long long>(quantization.weight_bytes)) : "");
   out += Number(quantization.weight_error ? Decibels(quantization.weight_error->snr_db) : "");
   out += Number(search.layer_errors[index] ? Decibels(search.layer_errors[index]->snr_db) : "");
   const runtime::TensorId id = node.outputs[0];
-  const bool seen = search.calibration && id != runtime::kAbsent && search.calibration->tensors[static_cast<std::size_t>(id)].count() > 0;
+  const bool seen =
+      search.calibration && id != runtime::kAbsent && search.calibration->tensors[static_cast<std::size_t>(id)].count() > 0;
   if (!seen) return out + "<td></td><td></td></tr>\n";
   const auto at = static_cast<std::size_t>(id);
   const ActivationRange range = search.ranges[at];
@@ -190,8 +196,9 @@ std::string LayersTable(const SearchResult& search, std::size_t limit) {
   std::string out;
   if (!error.empty()) out += "<h3>Error of each layer's output</h3>" + BarsSvg(error, "% of its magnitude");
   if (!size.empty()) out += "<h3>Size of each layer's weights</h3>" + BarsSvg(size, "bytes");
-  out += "<h3>Layers</h3><table><tr><th>layer<th>operator<th>precision<th class=n>weights, bytes<th class=n>weights, dB"
-         "<th class=n>output, dB<th class=n>range<th>values on the calibration data (log counts), range framed</tr>\n";
+  out +=
+      "<h3>Layers</h3><table><tr><th>layer<th>operator<th>precision<th class=n>weights, bytes<th class=n>weights, dB"
+      "<th class=n>output, dB<th class=n>range<th>values on the calibration data (log counts), range framed</tr>\n";
   out += rows + "</table>\n";
   if (nodes > limit) out += Format("<p>%zu more layers are left out.</p>\n", nodes - limit);
   return out;

@@ -23,16 +23,25 @@ struct CompileSpec {
   std::string evaluation;
   double accuracy_drop = 1.0;
   std::string report;
+  std::string calibration_method = "min-max";
+  std::string metric = "top1";
+  std::string former;
+  compiler::QuantizationOptions quantization;
 };
 
 Error Usage(std::string message) { return InvalidArgument(kReasonUsage, std::move(message)); }
+
+// The report as a page lies beside the one in JSON.
+std::string PagePath(const CompileSpec& spec) { return fs::path(spec.report).replace_extension(".html").string(); }
 
 Status CheckSpec(const CompileSpec& spec) {
   if (spec.precision == "int8" && spec.calibration.empty()) {
     return Usage("--precision int8 needs --calibration DATA.npz: examples of what the model will see");
   }
   EF_RETURN_IF_ERROR(CheckWritable(spec.output));
-  return spec.report.empty() ? OkStatus() : CheckWritable(spec.report);
+  if (spec.report.empty()) return OkStatus();
+  EF_RETURN_IF_ERROR(CheckWritable(spec.report));
+  return CheckWritable(PagePath(spec));
 }
 
 // "name=1x3x224x224" as the importer writes it: "name=1,3,224,224". A name may hold an 'x', but sizes come last.
@@ -57,7 +66,8 @@ Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec&
   input.name = fs::path(spec.network).stem().string();
   input.onnx = network->bytes();
   EF_ASSIGN_OR_RETURN(input.shapes, ParseShapes(spec.shapes));
-  if (spec.precision != "fp32") {
+  std::shared_ptr<const MappedFile> former;
+  if (spec.precision != "fp32" && !spec.calibration.empty()) {
     EF_ASSIGN_OR_RETURN(calibration, MappedFile::Open(spec.calibration));
     input.calibration = calibration->bytes();
   }
@@ -65,7 +75,17 @@ Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec&
     EF_ASSIGN_OR_RETURN(evaluation, MappedFile::Open(spec.evaluation));
     input.evaluation = evaluation->bytes();
   }
+  if (!spec.former.empty()) {
+    EF_ASSIGN_OR_RETURN(former, MappedFile::Open(spec.former));
+    input.former.push_back({spec.precision, former->bytes()});
+  }
   input.options.accuracy_drop_points_max = spec.accuracy_drop;
+  // The command line admits only names that these know.
+  input.options.precisions = {compiler::ParseVariantPrecision(spec.precision).value_or(compiler::VariantPrecision::kFp32)};
+  input.options.quantization = spec.quantization;
+  input.options.quantization.calibration.method =
+      compiler::ParseCalibrationMethod(spec.calibration_method).value_or(compiler::CalibrationMethod::kMinMax);
+  input.options.metric = spec.metric == "mse" ? compiler::Metric::kMse : compiler::Metric::kTop1;
   input.on_stage = [&context](std::string_view stage) { context.out.Note("compiling: " + std::string(stage)); };
   return compiler::Compile(input);
 }
@@ -110,7 +130,10 @@ Status Compile(Context& context, const CompileSpec& spec) {
   EF_RETURN_IF_ERROR(CheckSpec(spec));
   auto output = RunCompiler(context, spec);
   if (!output) return std::move(output).error().Annotate(spec.network);
-  if (!spec.report.empty()) EF_RETURN_IF_ERROR(WriteFileAtomic(spec.report, AsBytes(output->report_json)));
+  if (!spec.report.empty()) {
+    EF_RETURN_IF_ERROR(WriteFileAtomic(PagePath(spec), AsBytes(output->report_html)));
+    EF_RETURN_IF_ERROR(WriteFileAtomic(spec.report, AsBytes(output->report_json)));
+  }
   if (output->refusal) return FailedPrecondition(kReasonModelRefused, *output->refusal);
   const auto chosen = std::ranges::find(output->variants, spec.precision, &compiler::Variant::precision);
   if (chosen == output->variants.end()) return Internal("VARIANT_MISSING", "the compiler made no " + spec.precision + " file");
@@ -128,6 +151,26 @@ constexpr char kExamples[] =
     "Needs no server. A network that loses more accuracy than allowed is refused (exit code 5), and no file is written but\n"
     "the report.\n";
 
+void AddQuantizationOptions(CLI::App& command, CompileSpec& spec) {
+  compiler::QuantizationOptions& options = spec.quantization;
+  command
+      .add_option("--percentile", options.calibration.percentile, "of the values that --calibration-method percentile keeps")
+      ->capture_default_str()
+      ->check(CLI::Range(50.0, 100.0));
+  command.add_flag("--per-tensor", options.per_tensor_weights, "int8: one scale for all weights of a layer, not one a channel");
+  command.add_option("--group-size", options.group_size, "int4: weights that share a scale")
+      ->capture_default_str()
+      ->check(CLI::IsMember({32, 64, 128}));
+  command.add_option("--max-size", options.size_share_max, "mixed: largest size of the weights as a share of fp32's")
+      ->check(CLI::Range(0.01, 1.0));
+  command.add_option("--prune-weights", options.prune_weights, "share of the weights, the smallest, to set to zero")
+      ->check(CLI::Range(0.0, 0.99));
+  command.add_option("--prune-channels", options.prune_channels, "share of the channels, the weakest, to take out")
+      ->check(CLI::Range(0.0, 0.99));
+  command.add_option("--former", spec.former, "this variant of the version before: its scales are kept while they are as good")
+      ->check(CLI::ExistingFile);
+}
+
 }  // namespace
 
 void AddModelCompileCommand(CLI::App& model, Action& action) {
@@ -135,23 +178,32 @@ void AddModelCompileCommand(CLI::App& model, Action& action) {
   auto* command = AddCommand(model, action, "compile", "compile a network to a model file, here", kExamples, &Compile, spec);
   command->add_option("NET", spec->network, "the network, ONNX")->required()->check(CLI::ExistingFile);
   command->add_option("-o,--output", spec->output, "where to write the .efm file")->required();
-  command->add_option("--precision", spec->precision, "fp32 or int8")
+  command->add_option("--precision", spec->precision, "fp32, fp16, bf16, int8, int4 or mixed")
       ->capture_default_str()
-      ->check(CLI::IsMember({"fp32", "int8"}));
+      ->check(CLI::IsMember({"fp32", "fp16", "bf16", "int8", "int4", "mixed"}));
   command
       ->add_option("--shape", spec->shapes,
                    "INPUT=SIZExSIZEx... for sizes that the network leaves open; 32..960 for bounds, * for what it says; may be "
                    "given again")
       ->allow_extra_args(false);
-  command->add_option("--calibration", spec->calibration, "inputs as .npz; needed for int8")->check(CLI::ExistingFile);
-  command->add_option("--eval", spec->evaluation, "inputs and labels as .npz; measures what is compiled")
+  command->add_option("--calibration", spec->calibration, "inputs as .npz; needed for int8, good for all but fp32")
       ->check(CLI::ExistingFile);
+  command->add_option("--calibration-method", spec->calibration_method, "how int8 ranges are chosen")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"min-max", "entropy", "percentile"}));
+  command->add_option("--eval", spec->evaluation, "inputs and labels (or outputs) as .npz; measures what is compiled")
+      ->check(CLI::ExistingFile);
+  command->add_option("--metric", spec->metric, "of --eval: top1 accuracy, or mse against the outputs there or those of fp32")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"top1", "mse"}));
   command
       ->add_option("--max-accuracy-drop", spec->accuracy_drop,
                    "points of accuracy on --eval that may be lost against fp32 before the network is refused")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0));
-  command->add_option("--report", spec->report, "where to write the compiler's report, JSON");
+  command->add_option("--report", spec->report,
+                      "where to write the compiler's report, JSON; a page for people goes beside it, .html");
+  AddQuantizationOptions(*command, *spec);
 }
 
 }  // namespace edgefleet::cli

@@ -20,8 +20,8 @@ struct Calibration {
 
 inline constexpr std::size_t kCalibrationExamplesMax = 4'096;  // the first ones are used
 
-// Runs the examples once. INVALID_ARGUMENT [BAD_CALIBRATION] if an array does not fit the network or an activation becomes NaN or
-// infinite.
+// Runs the examples once. INVALID_ARGUMENT [BAD_CALIBRATION] if an array does not fit the network or an activation becomes NaN
+// or infinite.
 Result<Calibration> Calibrate(const std::shared_ptr<const runtime::Graph>& graph, const arrays::Archive& examples);
 
 // One range a tensor (by TensorId), chosen as `options` say. INVALID_ARGUMENT [BAD_CALIBRATION].

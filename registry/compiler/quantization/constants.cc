@@ -13,7 +13,8 @@ using runtime::DataType;
 using runtime::Quantization;
 using runtime::Tensor;
 
-// A device accepts scales from 2^-40 to 2^40; weights' are kept where their product with the input's, the bias's scale, fits too.
+// A device accepts scales from 2^-40 to 2^40; weights' are kept where their product with the input's, the bias's scale, fits
+// too.
 constexpr double kScaleMin = 0x1p-40;
 constexpr double kScaleMax = 0x1p40;
 constexpr double kBiasMax = 0x1p30;  // leaves the accumulator room
@@ -127,7 +128,8 @@ QuantizedConstant QuantizeBias(std::span<const float> bias, float input_scale, s
   std::vector<float> real;
   for (std::size_t o = 0; o < bias.size(); ++o) {
     const double scale = double{input_scale} * weight_scales[o % weight_scales.size()];
-    values.push_back(static_cast<std::int32_t>(std::clamp(std::nearbyint(bias[o] / scale), -2.0 * kBiasMax, 2.0 * kBiasMax - 1)));
+    values.push_back(
+        static_cast<std::int32_t>(std::clamp(std::nearbyint(bias[o] / scale), -2.0 * kBiasMax, 2.0 * kBiasMax - 1)));
     scales.push_back(std::max(static_cast<float>(scale), static_cast<float>(kScaleMin)));
     real.push_back(static_cast<float>(values.back() * scale));
   }

@@ -11,8 +11,8 @@
 
 namespace edgefleet::compiler {
 
-// What a node computes with. What is not about weights follows its inputs: in kInt8 and kBf16 an operator runs on int8 or bf16 where
-// its input is.
+// What a node computes with. What is not about weights follows its inputs: in kInt8 and kBf16 an operator runs on int8 or bf16
+// where its input is.
 enum class Precision : std::uint8_t {
   kFp32,
   kFp16,         // fp16 weights, fp32 arithmetic
@@ -40,8 +40,8 @@ std::optional<WeightedLayer> WeightedLayerOf(const runtime::Graph& graph, const 
 // A Gather from a constant fp32 table: an embedding.
 bool IsEmbedding(const runtime::Graph& graph, const runtime::Node& node);
 
-// Operators that int8 and bf16 variants run on int8 and bf16 where their inputs are: activations, averages, Add, Sub, Mul, Min, Max
-// and PRelu.
+// Operators that int8 and bf16 variants run on int8 and bf16 where their inputs are: activations, averages, Add, Sub, Mul, Min,
+// Max and PRelu.
 bool FollowsItsInputs(const runtime::Operator& op);
 
 inline std::span<const float> FloatsOf(const runtime::Tensor& constant) {

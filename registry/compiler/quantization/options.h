@@ -18,10 +18,10 @@ std::optional<VariantPrecision> ParseVariantPrecision(std::string_view name);
 
 struct QuantizationOptions {
   CalibrationOptions calibration;
-  bool per_tensor_weights = false;  // int8: one scale for all weights of a layer instead of one an output channel
-  std::int32_t group_size = 64;     // int4: 32, 64 or 128
-  double prune_weights = 0;         // share of the weights to set to zero, in [0, 1)
-  double prune_channels = 0;        // share of the output channels to take out where one layer alone reads them, in [0, 1)
+  bool per_tensor_weights = false;       // int8: one scale for all weights of a layer instead of one an output channel
+  std::int32_t group_size = 64;          // int4: 32, 64 or 128
+  double prune_weights = 0;              // share of the weights to set to zero, in [0, 1)
+  double prune_channels = 0;             // share of the output channels to take out where one layer alone reads them, in [0, 1)
   std::optional<double> size_share_max;  // mixed: largest size of the weights against fp32, in (0, 1]
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "device_client/runtime/folding_builder.h"
+#include "device_client/runtime/ops/widen.h"
 #include "registry/compiler/quantization/correction.h"
 #include "registry/compiler/quantization/layers.h"
 #include "registry/compiler/quantization/prune.h"
@@ -23,6 +24,7 @@ using runtime::UnaryKind;
 
 constexpr int kSweepsMax = 20;
 constexpr float kSettled = 1.01F;
+constexpr double kHardlyScaled = 0.02;  // what training may change of a channel's size
 
 Activation* FusedActivation(runtime::Operator& op) {
   return std::visit(
@@ -90,9 +92,8 @@ bool IsPlain(const Node& node) {
 bool Owns(const runtime::Graph& graph, const Readers& readers, const Node& node) {
   const auto layer = WeightedLayerOf(graph, node);
   if (!layer || !layer->bias) return false;
-  return std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](TensorId id) {
-    return id == kAbsent || readers.of[static_cast<std::size_t>(id)].size() == 1;
-  });
+  return std::all_of(node.inputs.begin() + 1, node.inputs.end(),
+                     [&](TensorId id) { return id == kAbsent || readers.of[static_cast<std::size_t>(id)].size() == 1; });
 }
 
 std::optional<LayerPair> PairFrom(const runtime::Graph& graph, const Readers& readers, std::size_t first) {
@@ -116,8 +117,8 @@ std::optional<LayerPair> PairFrom(const runtime::Graph& graph, const Readers& re
   const Node& second = graph.nodes[*next];
   const bool fits = (IsPlain(second) || IsDepthwise(graph, second)) && Owns(graph, readers, second);
   // A product over the columns of an image that was not flattened does not keep channels apart.
-  if (!fits || (std::holds_alternative<runtime::FullyConnected>(second.op) &&
-                graph.tensor(second.inputs[0]).shape.size() != 2)) {
+  if (!fits ||
+      (std::holds_alternative<runtime::FullyConnected>(second.op) && graph.tensor(second.inputs[0]).shape.size() != 2)) {
     return std::nullopt;
   }
   return LayerPair{first, *next, repeats};
@@ -146,33 +147,61 @@ class WritableConstants {
 
  private:
   runtime::Graph& graph_;
-  std::shared_ptr<std::vector<std::shared_ptr<const void>>> kept_ = std::make_shared<std::vector<std::shared_ptr<const void>>>();
+  std::shared_ptr<std::vector<std::shared_ptr<const void>>> kept_ =
+      std::make_shared<std::vector<std::shared_ptr<const void>>>();
   std::map<TensorId, std::span<float>> open_;
 };
 
-// One pair's step; returns how far the scales were from 1.
-Result<float> EqualizePair(const runtime::Graph& graph, WritableConstants& constants, const LayerPair& pair) {
+// Divides the channels of a pair's first layer by `scales` and multiplies what reads them.
+Status ScalePair(const runtime::Graph& graph, WritableConstants& constants, const LayerPair& pair,
+                 std::span<const float> scales) {
   const Node& first = graph.nodes[pair.first];
   const Node& second = graph.nodes[pair.second];
   EF_ASSIGN_OR_RETURN(const std::span<float> w1, constants.Open(first.inputs[1]));
   EF_ASSIGN_OR_RETURN(const std::span<float> w2, constants.Open(second.inputs[1]));
-  const auto channels = static_cast<std::size_t>(graph.tensor(first.inputs[1]).shape[0]);
-  const auto rows2 = static_cast<std::size_t>(graph.tensor(second.inputs[1]).shape[0]);
-  const bool depthwise = IsDepthwise(graph, second);
-  const std::vector<float> scales = EqualizationScales(
-      RowRanges(w1, channels), depthwise ? RowRanges(w2, rows2) : ColumnRanges(w2, rows2, channels));
-  const std::size_t columns1 = w1.size() / channels;
+  const std::size_t columns1 = w1.size() / scales.size();
   for (std::size_t i = 0; i < w1.size(); ++i) w1[i] /= scales[i / columns1];
   if (first.inputs.size() > 2 && first.inputs[2] != kAbsent) {
     EF_ASSIGN_OR_RETURN(const std::span<float> bias, constants.Open(first.inputs[2]));
-    for (std::size_t c = 0; c < channels; ++c) bias[c] /= scales[c];
+    for (std::size_t c = 0; c < scales.size(); ++c) bias[c] /= scales[c];
   }
-  const std::size_t columns2 = w2.size() / rows2;
-  const std::size_t taps = depthwise ? columns2 : columns2 / channels;
+  const bool depthwise = IsDepthwise(graph, second);
+  const std::size_t columns2 = w2.size() / static_cast<std::size_t>(graph.tensor(second.inputs[1]).shape[0]);
+  const std::size_t taps = depthwise ? columns2 : columns2 / scales.size();
   for (std::size_t i = 0; i < w2.size(); ++i) w2[i] *= depthwise ? scales[i / columns2] : scales[i % columns2 / taps];
-  float farthest = 1;
-  for (const float scale : scales) farthest = std::max({farthest, scale, 1 / scale});
-  return farthest;
+  return OkStatus();
+}
+
+// The scales of one step for a pair.
+std::vector<float> PairScales(const runtime::Graph& graph, const LayerPair& pair) {
+  const runtime::Tensor& w1 = graph.tensor(graph.nodes[pair.first].inputs[1]);
+  const runtime::Tensor& w2 = graph.tensor(graph.nodes[pair.second].inputs[1]);
+  const auto channels = static_cast<std::size_t>(w1.shape[0]);
+  const auto rows2 = static_cast<std::size_t>(w2.shape[0]);
+  const bool depthwise = IsDepthwise(graph, graph.nodes[pair.second]);
+  return EqualizationScales(RowRanges(FloatsOf(w1), channels),
+                            depthwise ? RowRanges(FloatsOf(w2), rows2) : ColumnRanges(FloatsOf(w2), rows2, channels));
+}
+
+// By what each row of `weights` is best divided to become that of `former`; 1 where it hardly differs or nothing fits.
+std::vector<float> FittingScales(const runtime::Tensor& weights, const runtime::Tensor& former) {
+  const auto rows = static_cast<std::size_t>(weights.shape[0]);
+  const auto values = FloatsOf(weights);
+  const std::size_t columns = values.size() / rows;
+  std::vector<float> real(values.size());
+  runtime::WidenRows(former, former.data.data(), 0, weights.shape[0], real.data());
+  std::vector<float> scales(rows, 1);
+  for (std::size_t row = 0; row < rows; ++row) {
+    double product = 0;
+    double squares = 0;
+    for (std::size_t i = row * columns; i < (row + 1) * columns; ++i) {
+      product += double{values[i]} * real[i];
+      squares += double{real[i]} * real[i];
+    }
+    const double scale = squares > 0 ? product / squares : 1;
+    if (scale > 0x1p-10 && scale < 0x1p10 && std::abs(scale - 1) > kHardlyScaled) scales[row] = static_cast<float>(scale);
+  }
+  return scales;
 }
 
 // The rows (dimension 0) that stay of a constant, or of its columns: dimension 1 as blocks of `repeats` values.
@@ -270,12 +299,26 @@ Result<std::size_t> Equalize(runtime::Graph& graph) {
   for (int sweep = 0; sweep < kSweepsMax; ++sweep) {
     float farthest = 1;
     for (const LayerPair& pair : pairs) {
-      EF_ASSIGN_OR_RETURN(const float distance, EqualizePair(graph, constants, pair));
-      farthest = std::max(farthest, distance);
+      const std::vector<float> scales = PairScales(graph, pair);
+      EF_RETURN_IF_ERROR(ScalePair(graph, constants, pair, scales));
+      for (const float scale : scales) farthest = std::max({farthest, scale, 1 / scale});
     }
     if (farthest < kSettled) break;
   }
   return pairs.size();
+}
+
+Status EqualizeLike(runtime::Graph& graph, const runtime::Graph& former) {
+  WritableConstants constants(graph);
+  for (const LayerPair& pair : LayerPairs(graph)) {
+    const runtime::Tensor& weights = graph.tensor(graph.nodes[pair.first].inputs[1]);
+    const auto found = std::ranges::find(former.tensors, weights.name, &runtime::Tensor::name);
+    if (found == former.tensors.end() || found->shape != weights.shape || !found->is_constant() || !runtime::CanWiden(*found)) {
+      continue;
+    }
+    EF_RETURN_IF_ERROR(ScalePair(graph, constants, pair, FittingScales(weights, *found)));
+  }
+  return OkStatus();
 }
 
 Status PruneWeights(runtime::Graph& graph, double share) {

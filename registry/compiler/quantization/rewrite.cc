@@ -177,7 +177,8 @@ class Rewriter {
 
   Result<TensorId> Convert(std::string node, runtime::Operator op, TensorId from, std::string name, TensorId& known,
                            std::optional<Quantization> to = std::nullopt) {
-    EF_ASSIGN_OR_RETURN(const auto ids, builder_.AddNode(std::move(node), std::move(op), {from}, {std::move(name)}, std::move(to)));
+    EF_ASSIGN_OR_RETURN(const auto ids,
+                        builder_.AddNode(std::move(node), std::move(op), {from}, {std::move(name)}, std::move(to)));
     return known = ids[0];
   }
 
@@ -293,9 +294,9 @@ class Rewriter {
       const TensorId id = node.inputs[i];
       if (id == kAbsent) continue;
       if (std::ranges::find(layer.weights, i) != layer.weights.end()) {
-        QuantizedConstant constant =
-            QuantizeWeights(At(id), layer, precision, input_.per_tensor_weights, input_.group_size,
-                            Former(At(id).name, precision == Precision::kInt4 ? DataType::kInt4 : DataType::kInt8, At(id).shape));
+        QuantizedConstant constant = QuantizeWeights(
+            At(id), layer, precision, input_.per_tensor_weights, input_.group_size,
+            Former(At(id).name, precision == Precision::kInt4 ? DataType::kInt4 : DataType::kInt8, At(id).shape));
         Note(precision, At(id), constant);
         EF_ASSIGN_OR_RETURN(inputs[i], Add(At(id).name, std::move(constant), At(id).shape));
       } else if (layer.bias != i) {
@@ -329,8 +330,8 @@ class Rewriter {
     if (bias.empty()) return OkStatus();
     inputs.resize(std::max(inputs.size(), *layer.bias + 1), kAbsent);
     EF_ASSIGN_OR_RETURN(inputs[*layer.bias],
-                        builder_.AddConstant(BiasName(node, layer), DataType::kFloat32, {static_cast<std::int64_t>(bias.size())},
-                                             std::as_bytes(std::span(bias))));
+                        builder_.AddConstant(BiasName(node, layer), DataType::kFloat32,
+                                             {static_cast<std::int64_t>(bias.size())}, std::as_bytes(std::span(bias))));
     return OkStatus();
   }
 

@@ -20,11 +20,12 @@ using GraphPtr = std::shared_ptr<const runtime::Graph>;
 
 constexpr std::array<std::string_view, 6> kNames{"fp32", "fp16", "bf16", "int8", "int4", "mixed"};
 
-constexpr std::size_t kMeasuredExamples = 64;                     // on which candidates are compared
-constexpr std::size_t kMeasuredFloats = std::size_t{16} << 20;    // of their outputs
-constexpr std::size_t kLayerExamples = 8;                         // on which layers are compared
+constexpr std::size_t kMeasuredExamples = 64;                   // on which candidates are compared
+constexpr std::size_t kMeasuredFloats = std::size_t{16} << 20;  // of their outputs
+constexpr std::size_t kLayerExamples = 8;                       // on which layers are compared
 constexpr std::size_t kSensitivityExamples = 16;
 constexpr double kFormerLossDb = 0.1;
+constexpr double kEqualizationGainDb = 0.5;  // it changes every weight of the next version, too
 constexpr double kMixedSnrDb = 20;
 constexpr int kBudgetSteps = 8;
 
@@ -112,7 +113,6 @@ class Quantizer::Search {
   }
 
  private:
-
   Result<Base> MakeBase(runtime::Graph graph) const {
     Base base{std::make_shared<const runtime::Graph>(std::move(graph)), std::nullopt, {}};
     if (input_.calibration == nullptr) return base;
@@ -179,11 +179,12 @@ class Quantizer::Search {
     return shifts;
   }
 
-  // `candidate`, or what replaces it if its output error is smaller.
-  Candidate Better(std::string what, Candidate candidate, Candidate other) {
-    const bool better = other.mse() < candidate.mse();
-    Decide(std::move(what), better,
-           Text("output error %.2f dB with it, %.2f dB without (signal to noise)", other.error->snr_db, candidate.error->snr_db));
+  // `candidate`, or what replaces it if its output error is smaller by more than `gain_db`.
+  Candidate Better(std::string what, Candidate candidate, Candidate other, double gain_db) {
+    const bool better = other.error->snr_db > candidate.error->snr_db + gain_db;
+    Decide(
+        std::move(what), better,
+        Text("output error %.2f dB with it, %.2f dB without (signal to noise)", other.error->snr_db, candidate.error->snr_db));
     return better ? std::move(other) : std::move(candidate);
   }
 
@@ -193,7 +194,7 @@ class Quantizer::Search {
         precisions, [](Precision p) { return p == Precision::kInt8 || p == Precision::kInt8Weights || p == Precision::kInt4; });
     if (!coarse || reference_.empty()) return best;
     EF_ASSIGN_OR_RETURN(Candidate corrected, Build(plain_, precisions, ShiftsOf(best), nullptr));
-    best = Better("bias correction", std::move(best), std::move(corrected));
+    best = Better("bias correction", std::move(best), std::move(corrected), 0);
     if (!equalized_) {
       runtime::Graph graph = *plain_.graph;
       EF_ASSIGN_OR_RETURN(const std::size_t pairs, Equalize(graph));
@@ -203,23 +204,26 @@ class Quantizer::Search {
     EF_ASSIGN_OR_RETURN(Candidate equal, Build(*equalized_, precisions, {}, nullptr));
     EF_ASSIGN_OR_RETURN(corrected, Build(*equalized_, precisions, ShiftsOf(equal), nullptr));
     if (corrected.mse() < equal.mse()) equal = std::move(corrected);
-    return Better("cross-layer equalization", std::move(best), std::move(equal));
+    return Better("cross-layer equalization", std::move(best), std::move(equal), kEqualizationGainDb);
   }
 
-  // With the scales of the version before, if they are as good. Equalization would move every scale, so it is not tried.
+  // With the scales of the version before, if they are as good.
   Result<Candidate> UseFormer(std::span<const Precision> precisions, Candidate best) {
     if (former_ == nullptr) return best;
-    EF_ASSIGN_OR_RETURN(Candidate same, Build(plain_, precisions, {}, former_));
     if (reference_.empty()) {
       Decide("scales of the version before", false, "there is no calibration data to measure what they cost");
       return best;
     }
-    EF_ASSIGN_OR_RETURN(Candidate corrected, Build(plain_, precisions, ShiftsOf(same), former_));
+    runtime::Graph graph = *plain_.graph;
+    EF_RETURN_IF_ERROR(EqualizeLike(graph, *former_));
+    EF_ASSIGN_OR_RETURN(like_former_, MakeBase(std::move(graph)));
+    EF_ASSIGN_OR_RETURN(Candidate same, Build(*like_former_, precisions, {}, former_));
+    EF_ASSIGN_OR_RETURN(Candidate corrected, Build(*like_former_, precisions, ShiftsOf(same), former_));
     if (corrected.mse() < same.mse()) same = std::move(corrected);
     const double loss = best.error->snr_db - same.error->snr_db;
     bool chosen = !(loss > kFormerLossDb);
-    std::string why = Text("output error %.2f dB with them, %.2f dB with new ones (signal to noise)", same.error->snr_db,
-                           best.error->snr_db);
+    std::string why =
+        Text("output error %.2f dB with them, %.2f dB with new ones (signal to noise)", same.error->snr_db, best.error->snr_db);
     if (chosen && input_.score) {
       EF_ASSIGN_OR_RETURN(const double old_score, input_.score(same.graph));
       EF_ASSIGN_OR_RETURN(const double new_score, input_.score(best.graph));
@@ -355,7 +359,8 @@ class Quantizer::Search {
       if (!input_.score) return candidate;
       double score = 0;
       EF_ASSIGN_OR_RETURN(const bool good, GoodEnough(candidate, score));
-      Decide(Text("layers within %.1f dB of output error", middle, 0), good, Text("score %.4f against %.4f of fp32", score, fp32_score_));
+      Decide(Text("layers within %.1f dB of output error", middle, 0), good,
+             Text("score %.4f against %.4f of fp32", score, fp32_score_));
       (good ? high : low) = middle;
       if (good) best = std::move(candidate);
     }
@@ -370,7 +375,8 @@ class Quantizer::Search {
     std::map<std::string, std::vector<float>> exact;
     runtime::SessionOptions keep;
     keep.observer = [&](runtime::TensorId id, std::span<const float> values) {
-      if (graph.tensor(id).type == runtime::DataType::kFloat32) exact[graph.tensor(id).name].assign(values.begin(), values.end());
+      if (graph.tensor(id).type == runtime::DataType::kFloat32)
+        exact[graph.tensor(id).name].assign(values.begin(), values.end());
     };
     std::map<std::string, ErrorMeter> meters;
     runtime::SessionOptions compare;
@@ -414,6 +420,7 @@ class Quantizer::Search {
   const runtime::Graph* former_ = nullptr;
   Base plain_;
   std::optional<Base> equalized_;
+  std::optional<Base> like_former_;
   std::vector<std::vector<float>> reference_;  // outputs, by example; none without calibration data
   double fp32_score_ = 0;
   std::vector<Sensitivity> sensitivity_;

@@ -38,18 +38,18 @@ struct Decision {
 struct Sensitivity {
   std::size_t node = 0;
   Precision precision = Precision::kInt8;
-  double snr_db = 0;                // of the network's outputs
+  double snr_db = 0;                 // of the network's outputs
   std::optional<double> score_drop;  // with `score`
 };
 
 struct SearchResult {
   std::shared_ptr<const runtime::Graph> fp32;  // what was quantized: activations split, pruned, equalized as decided
   QuantizedGraph quantized;
-  std::optional<Calibration> calibration;   // of `fp32`
-  std::vector<ActivationRange> ranges;      // chosen from it
-  std::optional<ErrorMeasures> output_error;  // against the fp32 network, on the calibration data
+  std::optional<Calibration> calibration;                  // of `fp32`
+  std::vector<ActivationRange> ranges;                     // chosen from it
+  std::optional<ErrorMeasures> output_error;               // against the fp32 network, on the calibration data
   std::vector<std::optional<ErrorMeasures>> layer_errors;  // by node: its output in the quantized network against fp32
-  std::vector<Sensitivity> sensitivity;  // of mixed, and where a limit was missed at first
+  std::vector<Sensitivity> sensitivity;                    // of mixed, and where a limit was missed at first
   std::vector<Decision> decisions;
 };
 
@@ -64,11 +64,14 @@ class Quantizer {
 
   // `former` is this variant of the version before; null if there is none.
   //
-  // - int8 needs calibration data. Bias correction and equalization are kept if the network's output error gets smaller.
+  // - int8 needs calibration data. Bias correction and equalization are kept if the network's output error gets smaller,
+  //   equalization by 0.5 dB.
   // - The scales of `former` are used again if that costs at most 0.1 dB of output error and nothing of the score.
-  // - When the score drops by more than allowed, the most sensitive layers (1, 2, 4, ... up to half of them) get fp16 weights, until
+  // - When the score drops by more than allowed, the most sensitive layers (1, 2, 4, ... up to half of them) get fp16 weights,
+  // until
   //   it does not.
-  // - kMixed gives each layer int4, int8 or fp16: with `size_share_max` the least noise within it; else the fewest bytes within the
+  // - kMixed gives each layer int4, int8 or fp16: with `size_share_max` the least noise within it; else the fewest bytes within
+  // the
   //   score's limit, or, without a score, at 20 dB of output error.
   // INVALID_ARGUMENT [BAD_CALIBRATION], or errors of sessions.
   Result<SearchResult> Quantize(VariantPrecision precision, const runtime::Graph* former);
