@@ -129,9 +129,6 @@ TEST_F(FashionCompile, EveryPrecisionIsSmallAndGoodEnough) {
     const double constants = bar.size_share_max * 4 * static_cast<double>(output->parameter_count);
     const double rest = static_cast<double>(fp32.efm.size()) - 4 * static_cast<double>(output->parameter_count);
     EXPECT_LE(static_cast<double>(variant.efm.size()), constants + rest) << what;
-    std::printf("%s: %.2f %% of %.2f %%, %zu bytes of %zu (%.2f %%; %.0f beside constants)\n", what.c_str(),
-                100 * variant.metrics->accuracy, 100 * fp32.metrics->accuracy, variant.efm.size(), fp32.efm.size(),
-                100.0 * static_cast<double>(variant.efm.size()) / static_cast<double>(fp32.efm.size()), rest);
   }
 }
 

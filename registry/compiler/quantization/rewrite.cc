@@ -244,7 +244,9 @@ class Rewriter {
     for (const TensorId id : node.outputs) {
       names.push_back(id == kAbsent ? "" : At(id).name + std::string(kSuffix[IsFloat(id) ? form : kFloat]));
     }
+    // Of a network that came quantized.
     std::optional<Quantization> to;
+    if (node.outputs[0] != kAbsent) to = At(node.outputs[0]).quantization;
     if (form == kByte) {
       AffineScale scale = ScaleOfByte(inputs[0]);
       if (!Moves(node)) {
