@@ -1,9 +1,10 @@
 #include "device_client/runtime/kernels/int8_conv.h"
 
-#include <array>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "device_client/runtime/kernels/dense.h"
 #include "device_client/runtime/kernels/depthwise.h"
@@ -46,32 +47,38 @@ PackedHeader HeaderOf(const Convolution& s, const CpuFeatures& cpu) {
   return header;
 }
 
-// What one output channel contributes, looked up by its number.
-class Channels {
- public:
-  Channels(const Convolution& s, const ConvolutionValues& values)
-      : values_(values), size_(s.channels / s.groups * s.kernel_height * s.kernel_width) {}
-  const std::int8_t* weights(std::int64_t o) const { return values_.weights.data() + o * size_; }
-  double multiplier(std::int64_t o) const { return values_.multipliers[values_.multipliers.size() == 1 ? 0 : Index(o)]; }
-  std::int64_t bias(std::int64_t o) const { return values_.bias.empty() ? 0 : values_.bias[Index(o)]; }
-  // The bias with the input's zero point and the offset of the bytes folded in; wraps like the sums.
-  std::int32_t start(std::int64_t o) const {
-    std::int64_t sum = 0;
-    for (std::int64_t i = 0; i < size_; ++i) sum += weights(o)[i];
-    return static_cast<std::int32_t>(static_cast<std::uint32_t>(bias(o) - (values_.input_zero_point + kOffset) * sum));
-  }
-  bool fits(std::int64_t o) const {
-    std::int64_t most = std::abs(bias(o));
-    for (std::int64_t i = 0; i < size_; ++i) most += 255 * std::abs(std::int64_t{weights(o)[i]});
-    const double limit = std::numeric_limits<std::int32_t>::max() - 1024;
-    return static_cast<double>(most) < limit && static_cast<double>(most) * std::abs(multiplier(o)) < limit;
-  }
-
- private:
-  static std::size_t Index(std::int64_t o) { return static_cast<std::size_t>(o); }
-  const ConvolutionValues& values_;
-  std::int64_t size_;
+// What one output channel contributes.
+struct Channel {
+  const std::int8_t* weights;  // [channels / groups, kernel_height, kernel_width]
+  std::int32_t start;          // the bias with the input's zero point and the offset of the bytes folded in; wraps like sums
+  float multiplier;
 };
+
+Result<std::vector<Channel>> ChannelsOf(const Convolution& s, const ConvolutionValues& values) {
+  const std::int64_t size = s.channels / s.groups * s.kernel_height * s.kernel_width;
+  const double limit = std::numeric_limits<std::int32_t>::max() - 1024;
+  std::vector<Channel> channels;
+  for (std::int64_t o = 0; o < s.outputs; ++o) {
+    const auto index = static_cast<std::size_t>(o);
+    const std::int8_t* weights = values.weights.data() + o * size;
+    const std::int64_t bias = values.bias.empty() ? 0 : values.bias[index];
+    const double multiplier = values.multipliers[values.multipliers.size() == 1 ? 0 : index];
+    std::int32_t sum = 0;  // neither overflows with fewer than 2^24 weights
+    std::int32_t size_sum = 0;
+    if (size >= 1 << 24) return Unimplemented("INT8_RANGE", "this int8 operator sums too many products");
+    for (std::int64_t i = 0; i < size; ++i) {
+      sum += weights[i];
+      size_sum += std::abs(std::int32_t{weights[i]});
+    }
+    const double most = std::abs(static_cast<double>(bias)) + 255.0 * size_sum;
+    if (!(most < limit && most * std::abs(multiplier) < limit)) {
+      return Unimplemented("INT8_RANGE", "sums of this int8 operator could leave int32; use the reference delegate");
+    }
+    const std::int64_t start = bias - std::int64_t{values.input_zero_point + kOffset} * sum;
+    channels.push_back({weights, static_cast<std::int32_t>(static_cast<std::uint32_t>(start)), static_cast<float>(multiplier)});
+  }
+  return channels;
+}
 
 struct Target {
   std::int32_t* starts;
@@ -79,39 +86,60 @@ struct Target {
   std::int8_t* weights;
 };
 
-// The position of weight (channel c, row y, column x) of an output, as its run and the place in the run.
-void PackDense(const Convolution& s, Flavor flavor, const Channels& from, Target to) {
-  const Runs runs = RunsOf(s, flavor);
-  const std::int64_t outputs = s.outputs / s.groups;
+// Part [begin, end) of a run of one output, four bytes at a time, `step` bytes from one four to the next.
+void PackRun(const Convolution& s, const Runs& runs, std::int64_t tap, std::int64_t begin, std::int64_t end,
+             const std::int8_t* weights, std::int64_t step, std::int8_t* to) {
   const std::int64_t channels = s.channels / s.groups;
   const std::int64_t window = s.kernel_height * s.kernel_width;
-  for (std::int64_t g = 0; g < s.groups; ++g) {
-    for (std::int64_t first = 0; first < outputs; first += kBlock) {
-      const std::int64_t vectors = std::min(kBlockVectors, VectorsOf(outputs - first));
-      for (std::int64_t v = 0; v < vectors; ++v) {
-        for (std::int64_t i = 0; i < kLanes; ++i) {
-          const std::int64_t o = first + ChannelOf(vectors, v, i);
-          if (o >= outputs) continue;
-          to.starts[v * kLanes + i] = from.start(g * outputs + o);
-          to.multipliers[v * kLanes + i] = static_cast<float>(from.multiplier(g * outputs + o));
-          const std::int8_t* w = from.weights(g * outputs + o);
-          for (std::int64_t tap = 0; tap < runs.taps; ++tap) {
-            for (std::int64_t k = 0; k < runs.run; ++k) {
-              const std::int64_t position = runs.whole_rows ? tap * s.kernel_width + k / channels : tap;
-              const std::int64_t at = (tap * runs.padded_run + k) / 4;
-              to.weights[(at * vectors + v) * kBlock + i * 4 + k % 4] = w[k % channels * window + position];
-            }
-          }
-        }
-      }
-      to.starts += vectors * kLanes;
-      to.multipliers += vectors * kLanes;
-      to.weights += vectors * kLanes * runs.taps * runs.padded_run;
+  std::int64_t k = begin;
+  if (window == 1) {
+    for (; k + 4 <= end; k += 4) std::memcpy(to + k / 4 * step, weights + k, 4);
+  }
+  std::int64_t position = (runs.whole_rows ? tap * s.kernel_width : tap) + k / channels;
+  std::int64_t c = k % channels;
+  for (; k < end; ++k) {
+    to[k / 4 * step + k % 4] = weights[c * window + position];
+    if (++c == channels) {
+      c = 0;
+      ++position;
     }
   }
 }
 
-void PackDepthwise(const Convolution& s, const Channels& from, Target to) {
+// A block of outputs, part by part, so that what is written stays in the first cache.
+void PackBlock(const Convolution& s, const Runs& runs, const Channel* channels, std::int64_t count, Target to) {
+  constexpr std::int64_t kPart = 256;
+  const std::int64_t vectors = std::min(kBlockVectors, VectorsOf(count));
+  for (std::int64_t tap = 0; tap < runs.taps; ++tap, to.weights += runs.padded_run * vectors * kLanes) {
+    for (std::int64_t begin = 0; begin < runs.run; begin += kPart) {
+      for (std::int64_t lane = 0; lane < vectors * kLanes; ++lane) {
+        const std::int64_t o = ChannelOf(vectors, lane / kLanes, lane % kLanes);
+        if (o >= count) continue;
+        to.starts[lane] = channels[o].start;
+        to.multipliers[lane] = channels[o].multiplier;
+        PackRun(s, runs, tap, begin, std::min(runs.run, begin + kPart), channels[o].weights, vectors * kBlock,
+                to.weights + lane * 4);
+      }
+    }
+  }
+}
+
+void PackDense(const Convolution& s, Flavor flavor, const std::vector<Channel>& from, Target to) {
+  const Runs runs = RunsOf(s, flavor);
+  const std::int64_t outputs = s.outputs / s.groups;
+  for (std::int64_t g = 0; g < s.groups; ++g) {
+    for (std::int64_t first = 0; first < outputs; first += kBlock) {
+      const std::int64_t count = std::min(kBlock, outputs - first);
+      PackBlock(s, runs, from.data() + g * outputs + first, count, to);
+      const std::int64_t lanes = VectorsOf(count) * kLanes;
+      to.starts += lanes;
+      to.multipliers += lanes;
+      to.weights += lanes * runs.taps * runs.padded_run;
+    }
+  }
+}
+
+void PackDepthwise(const Convolution& s, const std::vector<Channel>& from, Target to) {
   const bool pairs = IsDepthwisePairs(s);
   const std::int64_t row_groups = pairs ? 2 : (s.kernel_height + 3) / 4;
   for (std::int64_t first = 0; first < s.channels;) {
@@ -120,15 +148,16 @@ void PackDepthwise(const Convolution& s, const Channels& from, Target to) {
       for (std::int64_t i = 0; i < width / 4; ++i) {
         const std::int64_t o = first + DepthwiseChannelOf(v, i);
         if (o >= s.channels) continue;
-        to.starts[v * (width / 4) + i] = from.start(o);
-        to.multipliers[v * (width / 4) + i] = static_cast<float>(from.multiplier(o));
+        const Channel& channel = from[static_cast<std::size_t>(o)];
+        to.starts[v * (width / 4) + i] = channel.start;
+        to.multipliers[v * (width / 4) + i] = channel.multiplier;
         for (std::int64_t set = 0; set < s.kernel_width * row_groups; ++set) {
           const std::int64_t column = set / row_groups;
           for (std::int64_t row = 0; row < 4; ++row) {
             // Of a pair, the second row of outputs sees the window one row further down.
             const std::int64_t y = pairs ? row - set % 2 : set % row_groups * 4 + row;
             if (y < 0 || y >= s.kernel_height) continue;
-            to.weights[(set * 4 + v) * width + i * 4 + row] = from.weights(o)[y * s.kernel_width + column];
+            to.weights[(set * 4 + v) * width + i * 4 + row] = channel.weights[y * s.kernel_width + column];
           }
         }
       }
@@ -159,13 +188,7 @@ std::size_t ConvolutionScratchBytes(const Convolution& shape) {
 
 Status PackConvolution(const Convolution& shape, const ConvolutionValues& values, std::span<std::byte> packed,
                        const CpuFeatures& cpu) {
-  const Channels channels(shape, values);
-  for (std::int64_t o = 0; o < shape.outputs; ++o) {
-    if (!channels.fits(o)) {
-      return {StatusCode::kUnimplemented, "INT8_RANGE",
-              "sums of this int8 operator could leave int32; use the reference delegate"};
-    }
-  }
+  EF_ASSIGN_OR_RETURN(const std::vector<Channel> channels, ChannelsOf(shape, values));
   PackedHeader header = HeaderOf(shape, cpu);
   header.source_zero = values.input_zero_point + kOffset;
   header.target_zero = values.output_zero_point + kOffset;
