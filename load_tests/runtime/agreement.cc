@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 
 namespace edgefleet::load_tests {
 
@@ -36,6 +37,27 @@ double MaxRelativeError(std::span<const float> reference, std::span<const float>
   }
   if (difference == 0) return 0;
   return largest == 0 ? std::numeric_limits<double>::infinity() : difference / largest;
+}
+
+Result<double> LargestError(const std::vector<arrays::Array>& reference, const std::vector<Bytes>& outputs) {
+  if (reference.size() != outputs.size()) {
+    return FailedPrecondition("OUTPUTS_DIFFER",
+                              std::to_string(outputs.size()) + " outputs instead of " + std::to_string(reference.size()));
+  }
+  double largest = 0;
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    const std::string output = "output " + std::to_string(i);
+    if (reference[i].data.size() != outputs[i].size()) {
+      return FailedPrecondition("OUTPUTS_DIFFER", output + " has " + std::to_string(outputs[i].size()) +
+                                                      " bytes instead of those of " + reference[i].info().ToString());
+    }
+    if (reference[i].type == arrays::ElementType::kFloat32) {
+      largest = std::max(largest, MaxRelativeError(reference[i].values<float>(), FloatsOf(outputs[i])));
+    } else if (reference[i].data != outputs[i]) {
+      return FailedPrecondition("OUTPUTS_DIFFER", output + " has other values");
+    }
+  }
+  return largest;
 }
 
 }  // namespace edgefleet::load_tests

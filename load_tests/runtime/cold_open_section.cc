@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "device_client/runtime/format/efm.h"
 #include "load_tests/runtime/models.h"
 #include "load_tests/runtime/ours.h"
 #include "load_tests/runtime/section.h"
@@ -76,14 +77,10 @@ json ColdOpenSection(const BenchSize& size) {
   const Bytes onnx = MakeDense(1, size.small ? 256 : kWidth, kLayers);
   Must(WriteFileAtomic(fs::path(folder) / "dense.onnx", onnx));
   AddPeer(size, fs::path(folder) / "dense.onnx", rows);
-  const auto variants = CompileVariants("dense", onnx, {});
-  if (variants) {
-    rows.push_back(Row("model", static_cast<double>(variants->at("fp32").size()) / 1e6, "MB"));
-    Must(WriteFileAtomic(fs::path(folder) / "dense.efm", variants->at("fp32")));
-    AddOurs(size, fs::path(folder) / "dense.efm", rows);
-  } else {
-    rows.push_back(Note("edgefleet", "not compiled: " + variants.error().ToString()));
-  }
+  const Bytes efm = Must(runtime::WriteEfm(Must(CompileAsIs(onnx, nullptr))));
+  rows.push_back(Row("model", static_cast<double>(efm.size()) / 1e6, "MB"));
+  Must(WriteFileAtomic(fs::path(folder) / "dense.efm", efm));
+  AddOurs(size, fs::path(folder) / "dense.efm", rows);
   std::error_code ignored;
   fs::remove_all(folder, ignored);
   return rows;

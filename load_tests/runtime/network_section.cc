@@ -45,7 +45,8 @@ struct Runner {
 };
 
 const char kOurs32[] = "edgefleet fp32";
-const char kOurs8[] = "edgefleet int8";
+const char kOurs8[] = "edgefleet int8";   // quantized by our compiler
+const char kOursQdq[] = "edgefleet QDQ";  // compiled from the file that the peer runs
 const char kPeer32[] = "ONNX Runtime fp32";
 const char kPeer8[] = "ONNX Runtime int8";
 
@@ -67,8 +68,8 @@ arrays::Array Joined(const std::vector<arrays::Array>& examples) {
   return joined;
 }
 
-// Both runtimes on the same values. Ours compiles the network and calibrates on the examples that gave the peer's QDQ form its
-// ranges.
+// Both runtimes on the same values. Ours runs the network in fp32, in int8 calibrated on the examples that gave the peer's QDQ
+// form its ranges, and in that QDQ form.
 class Bout {
  public:
   Bout(const BenchSize& size, const Network& network) : size_(size), network_(network) {
@@ -81,8 +82,11 @@ class Bout {
     const Bytes qdq = Must(QuantizeQdq(network.folded, examples, network.boundary));
     const arrays::Array input8 = network.boundary == QdqBoundary::kUint8 ? QuantizedInput(input) : input;
     AddPeer(kPeer8, {Unit::kVnni, Unit::kAmxInt8}, qdq, input8);
-    AddOurs(network.onnx, {{network.input, Joined(examples)}}, input);
-    if (network.boundary == QdqBoundary::kUint8) AddOursOfQdq(qdq, input8);
+    AddOurs(kOurs32, CompileAsIs(network.onnx, nullptr), input);
+    AddOurs(kOursQdq, CompileAsIs(qdq, nullptr), input8);
+    if (network.boundary == QdqBoundary::kFloat) {
+      AddOurs(kOurs8, CompileInt8(network.name, network.onnx, {{network.input, Joined(examples)}}), input);
+    }
   }
 
   json Rows() {
@@ -96,9 +100,11 @@ class Bout {
     }
     for (std::size_t i = 0; i < runners_.size(); ++i) AddTimes(runners_[i], contest.Median(i), contest.Best(i));
     AddRatio(contest, kOurs32, kPeer32, network_.fp32_max);
-    AddRatio(contest, kOurs8, kPeer8, network_.int8_max);
-    AddRatio(contest, kOurs8, kOurs32, network_.int8_by_fp32_max);
-    for (const char* name : {kOurs32, kOurs8, kPeer8}) AddAgreement(name);
+    for (const char* name : {kOurs8, kOursQdq}) {
+      AddRatio(contest, name, kPeer8, network_.int8_max);
+      AddRatio(contest, name, kOurs32, network_.int8_by_fp32_max);
+    }
+    for (const char* name : {kOurs32, kOurs8, kOursQdq, kPeer8}) AddAgreement(name);
     return rows_;
   }
 
@@ -115,41 +121,24 @@ class Bout {
     if (input.type == arrays::ElementType::kFloat32) runners_.back().output = output;
   }
 
-  void AddOurs(ByteView onnx, const NamedArrays& calibration, const arrays::Array& input) {
-    auto variants = CompileVariants(network_.name, onnx, calibration);
-    if (!variants) {
-      rows_.push_back(Note(network_.name, "not compiled: " + variants.error().ToString()));
+  void AddOurs(const char* name, Result<runtime::Graph> graph, const arrays::Array& input) {
+    if (!graph) {
+      rows_.push_back(Note(name, "not compiled: " + graph.error().ToString()));
       return;
     }
-    for (auto& [precision, efm] : *variants) AddOurRun("edgefleet " + precision, std::move(efm), input);
-  }
-
-  // The variants of the float model take and give float32, so that quantizing is part of their time; the peer's QDQ file,
-  // compiled as it is, takes and gives what it does there.
-  void AddOursOfQdq(ByteView qdq, const arrays::Array& input) {
-    auto variants = CompileVariants(network_.name, qdq, {});
-    if (!variants) {
-      rows_.push_back(Note(network_.name + ", QDQ", "not compiled: " + variants.error().ToString()));
-      return;
-    }
-    std::erase_if(runners_, [](const Runner& runner) { return runner.name == kOurs8; });
-    AddOurRun(kOurs8, std::move(variants->begin()->second), input);
-  }
-
-  void AddOurRun(const std::string& name, Bytes efm, const arrays::Array& input) {
-    rows_.push_back(Row(name + ", file", static_cast<double>(efm.size()) / 1e6, "MB"));
-    auto created = OurRun::Create(std::move(efm), {{network_.input, input}});
+    rows_.push_back(Row(std::string(name) + ", file", static_cast<double>(Must(FileSize(*graph))) / 1e6, "MB"));
+    auto created = OurRun::Create(std::move(*graph), {{network_.input, input}});
     if (!created) {
       rows_.push_back(Note(name, "does not run: " + created.error().ToString()));
       return;
     }
     const runtime::SessionInfo& info = created->session().info();
-    rows_.push_back(Row(name + ", coverage of " + info.delegate, info.coverage, "of the nodes"));
+    rows_.push_back(Row(std::string(name) + ", coverage of " + info.delegate, info.coverage, "of the nodes"));
     const auto run = std::make_shared<OurRun>(std::move(*created));
-    const std::vector<Unit> units = name == kOurs8 ? std::vector{Unit::kVnni, Unit::kAmxInt8} : std::vector{Unit::kFma};
+    const std::vector<Unit> units = name == kOurs32 ? std::vector{Unit::kFma} : std::vector{Unit::kVnni, Unit::kAmxInt8};
     runners_.push_back({name, units, [run] { return (*run)(); }, {}});
-    const runtime::Graph& graph = run->session().graph();
-    if (graph.tensor(graph.outputs[0]).type == runtime::DataType::kFloat32) {
+    const runtime::Graph& shared = run->session().graph();
+    if (shared.tensor(shared.outputs[0]).type == runtime::DataType::kFloat32) {
       runners_.back().output = [run] { return FloatsOf(run->outputs()[0]); };
     }
   }
@@ -161,7 +150,7 @@ class Bout {
       if (peaks_[unit] == 0) continue;
       const double share = network_.macs / best / peaks_[unit];
       const std::string name = runner.name + " by the peak of " + NameOf(unit);
-      const bool bar = network_.vnni_share_min && unit == Unit::kVnni && runner.name == kOurs8;
+      const bool bar = network_.vnni_share_min && unit == Unit::kVnni && runner.name == kOursQdq;
       rows_.push_back(bar ? RowAtLeast(size_, name, share, "of the peak", *network_.vnni_share_min)
                           : Row(name, share, "of the peak"));
     }

@@ -17,16 +17,23 @@ namespace edgefleet::load_tests {
 // By input name.
 using NamedArrays = std::map<std::string, arrays::Array>;
 
-// The variants that the compiler makes, as .efm files by precision ("fp32", "int8"). `calibration` may be empty: then there is
-// no int8. Errors of compiler::Compile.
-Result<std::map<std::string, Bytes>> CompileVariants(const std::string& name, ByteView onnx, const NamedArrays& calibration);
+// Imported, optimized, written and loaded again, without further quantization: fp32, or int8 where the file came quantized.
+// `inputs` fix the sizes that the model leaves open; where it is null they stay open as far as they may. Errors of ImportOnnx,
+// Optimize, WriteEfm and LoadEfm.
+Result<runtime::Graph> CompileAsIs(ByteView onnx, const NamedArrays* inputs);
+
+// The compiler's int8 variant. Errors of compiler::Compile and LoadEfm.
+Result<runtime::Graph> CompileInt8(const std::string& name, ByteView onnx, const NamedArrays& calibration);
+
+// Bytes of the graph as a file.
+Result<std::size_t> FileSize(const runtime::Graph& graph);
 
 // A loaded model with inputs of given values, on one thread. Belongs to one thread at a time.
 class OurRun {
  public:
-  // `inputs` by name, all of the graph's; dimension 0 of the first is the batch. Errors of LoadEfm and Session::Create,
-  // INVALID_ARGUMENT [BAD_INPUT].
-  static Result<OurRun> Create(Bytes efm, const NamedArrays& inputs);
+  // `inputs` by name, all of the graph's. Where the graph's batch is open, dimension 0 of its first input is the batch. Errors
+  // of Session::Create, INVALID_ARGUMENT [BAD_INPUT].
+  static Result<OurRun> Create(runtime::Graph graph, const NamedArrays& inputs, const std::string& delegate = "onednn");
 
   Status operator()();
   // The last run's outputs, in the graph's order, as bytes of the graph's types.

@@ -13,24 +13,10 @@ using nlohmann::json;
 
 constexpr double kErrorMax = 1e-4;
 
-// The largest error over all float32 outputs.
-Result<double> ErrorOf(const std::vector<arrays::Array>& reference, const std::vector<Bytes>& outputs) {
-  if (reference.size() != outputs.size()) return Internal("OUTPUTS_DIFFER", "another number of outputs");
-  double error = 0;
-  for (std::size_t i = 0; i < reference.size(); ++i) {
-    if (reference[i].data.size() != outputs[i].size())
-      return Internal("OUTPUTS_DIFFER", "another size of output " + std::to_string(i));
-    if (reference[i].type != arrays::ElementType::kFloat32) continue;
-    error = std::max(error, MaxRelativeError(reference[i].values<float>(), FloatsOf(outputs[i])));
-  }
-  return error;
-}
-
 Result<OurRun> MakeOurs(const RealModel& model, ByteView onnx) {
-  EF_ASSIGN_OR_RETURN(auto variants, CompileVariants(model.name, onnx, {}));
-  NamedArrays inputs;
-  for (const RealInput& input : model.inputs) inputs[input.name] = MakeInput(input);
-  return OurRun::Create(std::move(variants.at("fp32")), inputs);
+  const NamedArrays inputs = InputsOf(model);
+  EF_ASSIGN_OR_RETURN(runtime::Graph graph, CompileAsIs(onnx, &inputs));
+  return OurRun::Create(std::move(graph), inputs);
 }
 
 void AddModel(const BenchSize& size, const RealModel& model, json& rows) {
@@ -48,7 +34,7 @@ void AddModel(const BenchSize& size, const RealModel& model, json& rows) {
   }
   rows.push_back(Row(model.name + ", edgefleet fp32", contest.Median(1) * 1e3, "ms"));
   rows.push_back(Row(model.name + ", edgefleet / ONNX Runtime", contest.Ratio(1, 0), "of the time"));
-  const auto error = ErrorOf(Must(peer.Outputs()), ours->outputs());
+  const auto error = LargestError(Must(peer.Outputs()), ours->outputs());
   if (error) {
     rows.push_back(RowAtMost(size, model.name + ", largest relative error", *error, "", kErrorMax));
   } else {
