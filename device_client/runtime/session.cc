@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "device_client/runtime/arena.h"
@@ -56,6 +57,51 @@ std::vector<Border> FindBorders(const Graph& graph, const std::vector<Cut>& cuts
   return borders;
 }
 
+std::size_t ConstantBytes(const Graph& graph, const Node& node) {
+  std::size_t bytes = 0;
+  for (const TensorId id : node.inputs) bytes += id == kAbsent ? 0 : graph.tensor(id).data.size();
+  return bytes;
+}
+
+// What the nodes read of constants, sorted, neighbours joined across the padding between them.
+std::vector<ByteView> ConstantsOf(const Graph& graph, const std::vector<std::size_t>& nodes) {
+  constexpr std::ptrdiff_t kPaddingMax = 64;
+  std::vector<ByteView> constants;
+  for (const std::size_t index : nodes) {
+    for (const TensorId id : graph.nodes[index].inputs) {
+      if (id != kAbsent && !graph.tensor(id).data.empty()) constants.push_back(graph.tensor(id).data);
+    }
+  }
+  std::ranges::sort(constants, std::less<>(), &ByteView::data);
+  std::vector<ByteView> joined;
+  for (const ByteView constant : constants) {
+    const std::byte* end = constant.data() + constant.size();
+    if (!joined.empty() && constant.data() - (joined.back().data() + joined.back().size()) < kPaddingMax) {
+      joined.back() = {joined.back().data(), std::max(end, joined.back().data() + joined.back().size())};
+    } else {
+      joined.push_back(constant);
+    }
+  }
+  return joined;
+}
+
+// Tells the pager, if there is one, for a scope.
+class Reading {
+ public:
+  Reading(WeightPager* pager, std::span<const ByteView> constants) : pager_(pager), constants_(constants) {
+    if (pager_ != nullptr) pager_->WillRead(constants_);
+  }
+  ~Reading() {
+    if (pager_ != nullptr) pager_->DidRead(constants_);
+  }
+  Reading(const Reading&) = delete;
+  Reading& operator=(const Reading&) = delete;
+
+ private:
+  WeightPager* const pager_;
+  const std::span<const ByteView> constants_;
+};
+
 }  // namespace
 
 struct Session::State {
@@ -66,6 +112,7 @@ struct Session::State {
   AlignedBuffer arena;
   std::vector<std::byte*> buffers;
   std::vector<std::unique_ptr<Partition>> partitions;
+  std::vector<std::vector<ByteView>> constants;          // of each partition, with a pager
   std::vector<std::vector<TensorId>> partition_outputs;  // when observing: those of each partition's only node
   std::vector<float> observed;
 
@@ -83,6 +130,7 @@ struct Session::State {
 
 std::vector<Cut> Session::State::Place(const Delegate& chosen) {
   std::vector<Cut> cuts;
+  std::size_t block = 0;  // bytes of constants in the last cut
   for (std::size_t index = 0; index < graph->nodes.size(); ++index) {
     const Node& node = graph->nodes[index];
     Support support = chosen.Supports(node, *graph);
@@ -90,8 +138,15 @@ std::vector<Cut> Session::State::Place(const Delegate& chosen) {
     info.estimated_latency += delegate.Estimate(node, *graph).latency;
     info.nodes.push_back(
         {node.name, std::string(OperatorName(node.op)), std::string(delegate.name()), std::move(support.reason)});
-    if (cuts.empty() || cuts.back().delegate != &delegate || options.observer) cuts.push_back({&delegate, {}});
+    const std::size_t bytes = options.pager != nullptr ? ConstantBytes(*graph, node) : 0;
+    const bool full = block > 0 && bytes > 0 && block + bytes > options.block_weight_bytes;
+    if (cuts.empty() || cuts.back().delegate != &delegate || options.observer || full) {
+      cuts.push_back({&delegate, {}});
+      block = 0;
+    }
     cuts.back().nodes.push_back(index);
+    block += bytes;
+    info.block_weight_bytes = std::max(info.block_weight_bytes, block);
   }
   return cuts;
 }
@@ -130,6 +185,8 @@ Status Session::State::CompileCut(const Cut& cut, const Border& border) {
   PartitionSpec spec{graph,           cut.nodes,
                      border.inputs,   border.outputs,
                      options.threads, options.memory_bytes_max - std::min(info.memory_bytes, options.memory_bytes_max)};
+  constants.push_back(options.pager != nullptr ? ConstantsOf(*graph, cut.nodes) : std::vector<ByteView>());
+  const Reading reading(options.pager, constants.back());
   auto partition = cut.delegate->Compile(spec);
   const auto helps_another = [](FailureClass failure) {
     return failure == FailureClass::kDelegate || failure == FailureClass::kUnsupported;
@@ -214,7 +271,10 @@ Status Session::State::Execute() {
     for (const TensorId id : graph->inputs) Observe(id);
   }
   for (std::size_t i = 0; i < partitions.size(); ++i) {
-    EF_RETURN_IF_ERROR(partitions[i]->Execute(buffers));
+    {
+      const Reading reading(options.pager, constants[i]);
+      EF_RETURN_IF_ERROR(partitions[i]->Execute(buffers));
+    }
     if (!options.observer) continue;
     for (const TensorId id : partition_outputs[i]) {
       if (id != kAbsent) Observe(id);

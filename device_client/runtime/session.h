@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "device_client/runtime/delegate.h"
 #include "device_client/runtime/graph.h"
+#include "device_client/runtime/weight_pager.h"
 
 namespace edgefleet::runtime {
 
@@ -29,6 +30,10 @@ struct SessionOptions {
   std::size_t memory_bytes_max = std::size_t{512} << 20;  // activations and the delegates' own memory
   // If set, nodes run one by one (slower) and the observer sees every activation.
   ActivationObserver observer;
+  // If set, it is told about weights. Partitions then read at most `block_weight_bytes` of constants each, but for nodes that
+  // need more alone.
+  WeightPager* pager = nullptr;
+  std::size_t block_weight_bytes = std::size_t{8} << 20;
 };
 
 struct NodePlacement {
@@ -44,6 +49,7 @@ struct SessionInfo {
   std::size_t partitions = 0;
   std::size_t memory_bytes = 0;
   std::chrono::duration<double> estimated_latency{0};  // the sum of the delegates' estimates
+  std::size_t block_weight_bytes = 0;  // with a pager: of the constants of the partition that has most
   std::vector<NodePlacement> nodes;
 };
 

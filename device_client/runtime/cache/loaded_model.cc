@@ -61,7 +61,8 @@ Status LoadedModel::MakeFirstSession() {
       return ResourceExhausted("CACHE_BUDGET", "a session of the model does not fit into the " + std::to_string(free) +
                                                    " bytes that are left of the budget: " + session.error().message());
     }
-    const std::size_t bytes = (*session)->info().memory_bytes;
+    const SessionInfo& info = (*session)->info();
+    const std::size_t bytes = info.memory_bytes + (settings_.mode == LoadMode::kStreaming ? info.block_weight_bytes : 0);
     EF_RETURN_IF_ERROR(account_->Reserve(bytes));
     session_bytes_ = bytes;
     const std::uint32_t index = *unused_.Pop();
@@ -72,8 +73,13 @@ Status LoadedModel::MakeFirstSession() {
   }
 }
 
-Result<std::unique_ptr<Session>> LoadedModel::MakeSession(std::size_t bytes_max) const {
-  return Session::Create(graph_, {.delegate = settings_.delegate, .threads = settings_.threads, .memory_bytes_max = bytes_max});
+Result<std::unique_ptr<Session>> LoadedModel::MakeSession(std::size_t bytes_max) {
+  SessionOptions options{.delegate = settings_.delegate, .threads = settings_.threads, .memory_bytes_max = bytes_max};
+  if (settings_.mode == LoadMode::kLazy || settings_.mode == LoadMode::kStreaming) {
+    options.pager = this;
+    options.block_weight_bytes = settings_.mode == LoadMode::kStreaming ? settings_.block_weight_bytes : weight_bytes_;
+  }
+  return Session::Create(graph_, std::move(options));
 }
 
 Result<SessionLease> LoadedModel::Borrow() {
@@ -160,16 +166,25 @@ Status LoadedModel::Enter() {
 }
 
 void LoadedModel::Leave() {
-  if (settings_.mode == LoadMode::kStreaming) ReleasePages();
   if (settings_.mode != LoadMode::kLazy) return;
   std::lock_guard lock(users_mutex_);
   if (--users_ > 0) return;
-  ReleasePages();
+  const ByteView all = file_->bytes();
+  Advise({&all, 1}, PageAdvice::kRelease);
   account_->GiveBack(weight_bytes_);
 }
 
-// Best effort: pages that stay are the kernel's to reclaim, for they are clean.
-void LoadedModel::ReleasePages() const { static_cast<void>(file_->Advise(file_->bytes(), PageAdvice::kRelease)); }
+void LoadedModel::WillRead(std::span<const ByteView> constants) { Advise(constants, PageAdvice::kWillNeed); }
+
+void LoadedModel::DidRead(std::span<const ByteView> constants) {
+  if (settings_.mode == LoadMode::kStreaming) Advise(constants, PageAdvice::kRelease);
+}
+
+// Best effort: pages that stay are the kernel's to reclaim, for they are clean; and constants that a session has folded are not
+// of the file.
+void LoadedModel::Advise(std::span<const ByteView> ranges, PageAdvice advice) const {
+  for (const ByteView range : ranges) static_cast<void>(file_->Advise(range, advice));
+}
 
 SessionLease::~SessionLease() {
   if (!model_) return;

@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/crypto/crypto.h"
 #include "base/file.h"
 #include "base/status.h"
@@ -30,6 +32,7 @@ struct ModelSettings {
   std::string delegate = "onednn";
   int threads = 1;                                         // of each session
   std::size_t session_bytes_max = std::size_t{512} << 20;  // activations and the delegate's memory of one session
+  std::size_t block_weight_bytes = std::size_t{8} << 20;   // streaming: what a block may hold; see SessionOptions
   int sessions_max = 16;                                   // at once, idle ones included; 1 to kSessionsMax
 };
 
@@ -51,13 +54,13 @@ class MemoryAccount {
 class SessionLease;
 
 // Thread-safe. Lives as long as the cache or anybody holds it, and its bytes count that long.
-class LoadedModel : public std::enable_shared_from_this<LoadedModel> {
+class LoadedModel final : public std::enable_shared_from_this<LoadedModel>, private WeightPager {
  public:
   // Takes over `graph`, whose constants are views of `file`, and makes its first session. Errors of Session::Create, and
   // RESOURCE_EXHAUSTED [CACHE_BUDGET] when model and session do not fit.
   static Result<std::shared_ptr<LoadedModel>> Create(ModelSource source, std::shared_ptr<const MappedFile> file, Graph graph,
                                                      const ModelSettings& settings, std::shared_ptr<MemoryAccount> account);
-  ~LoadedModel();
+  ~LoadedModel() override;
   LoadedModel(const LoadedModel&) = delete;
   LoadedModel& operator=(const LoadedModel&) = delete;
 
@@ -87,7 +90,7 @@ class LoadedModel : public std::enable_shared_from_this<LoadedModel> {
               std::shared_ptr<MemoryAccount> account);
   Status Prepare();
   Status MakeFirstSession();
-  Result<std::unique_ptr<Session>> MakeSession(std::size_t bytes_max) const;
+  Result<std::unique_ptr<Session>> MakeSession(std::size_t bytes_max);
   // A new session, counted; its index.
   Result<std::uint32_t> AddSession();
   // An idle or a new session.
@@ -98,7 +101,9 @@ class LoadedModel : public std::enable_shared_from_this<LoadedModel> {
   // Leave.
   Status Enter();
   void Leave();
-  void ReleasePages() const;
+  void WillRead(std::span<const ByteView> constants) override;
+  void DidRead(std::span<const ByteView> constants) override;
+  void Advise(std::span<const ByteView> ranges, PageAdvice advice) const;
 
   const ModelSource source_;
   const ModelSettings settings_;
