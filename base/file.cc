@@ -5,10 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <functional>
 #include <string>
 
 #include "base/file_handle.h"
@@ -193,17 +193,20 @@ int MadviseOf(PageAdvice advice) {
 
 Status MappedFile::Advise(ByteView range, PageAdvice advice) const {
   if (range.empty()) return OkStatus();
-  if (std::less<>()(range.data(), bytes_.data()) || std::less<>()(bytes_.data() + bytes_.size(), range.data() + range.size())) {
+  const auto start = reinterpret_cast<std::uintptr_t>(bytes_.data());  // of a page
+  const auto first = reinterpret_cast<std::uintptr_t>(range.data());
+  if (first < start || first + range.size() > start + bytes_.size()) {
     return MakeError(StatusCode::kOutOfRange, "NOT_MAPPED", "the bytes are not of this mapping");
   }
   static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const auto offset = static_cast<std::size_t>(range.data() - bytes_.data()) / page * page;  // mappings start at a page
-  const std::size_t size = static_cast<std::size_t>(range.data() - bytes_.data()) + range.size() - offset;
-  auto* start = const_cast<std::byte*>(bytes_.data()) + offset;
-  if (::madvise(start, size, MadviseOf(advice)) == 0) return OkStatus();
+  const std::size_t unit = advice == PageAdvice::kRelease ? kFolioBytesMax : page;
+  const std::uintptr_t from = start + (first - start) / unit * unit;
+  const std::uintptr_t to = std::min(start + (first - start + range.size() + unit - 1) / unit * unit,
+                                     start + (bytes_.size() + page - 1) / page * page);
+  if (::madvise(reinterpret_cast<void*>(from), to - from, MadviseOf(advice)) == 0) return OkStatus();
   if (advice != PageAdvice::kPopulate || errno != EINVAL) return FileError("advise", "a mapped file", errno);
   // Linux before 5.14: touching a page maps it.
-  for (std::size_t at = 0; at < size; at += page) static_cast<void>(*static_cast<const volatile std::byte*>(start + at));
+  for (std::uintptr_t at = from; at < to; at += page) static_cast<void>(*reinterpret_cast<const volatile std::byte*>(at));
   return OkStatus();
 }
 

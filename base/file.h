@@ -32,8 +32,11 @@ Status SyncPath(const std::filesystem::path& path);
 enum class PageAdvice {
   kWillNeed,  // read them from the disk in the background
   kPopulate,  // read and map them before the call returns
-  kRelease,   // take them out of this process; they come back from the page cache, or the disk, when they are touched
+  kRelease,   // take them, and those that faults on them map besides, out of this process; they come back when touched
 };
+
+// A fault on a page may map the large folio of the page cache that holds it: up to this many bytes, and at a multiple of it.
+inline constexpr std::size_t kFolioBytesMax = std::size_t{2} << 20;
 
 // A read-only mapping; the bytes stay valid, and the file's blocks allocated, for as long as the object lives.
 class MappedFile {

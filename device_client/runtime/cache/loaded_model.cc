@@ -26,7 +26,8 @@ LoadedModel::LoadedModel(ModelSource source, std::shared_ptr<const MappedFile> f
       graph_(std::make_shared<const Graph>(std::move(graph))) {
   for (const Tensor& tensor : graph_->tensors) weight_bytes_ += tensor.data.size();
   weight_bytes_ = std::min(weight_bytes_, file_->bytes().size());
-  for (int i = settings_.sessions_max; i > 0; --i) unused_.Push(static_cast<std::uint32_t>(i - 1));
+  // One more than may be at work: the one that Warm or KeepIdle has in hand, so that they take none from an inference.
+  for (int i = settings_.sessions_max; i >= 0; --i) unused_.Push(static_cast<std::uint32_t>(i));
 }
 
 LoadedModel::~LoadedModel() {
@@ -62,7 +63,9 @@ Status LoadedModel::MakeFirstSession() {
                                                    " bytes that are left of the budget: " + session.error().message());
     }
     const SessionInfo& info = (*session)->info();
-    const std::size_t bytes = info.memory_bytes + (settings_.mode == LoadMode::kStreaming ? info.block_weight_bytes : 0);
+    std::size_t bytes = info.memory_bytes;
+    // A block, and what is mapped with its first and last page.
+    if (settings_.mode == LoadMode::kStreaming) bytes += std::min(weight_bytes_, info.block_weight_bytes + 2 * kFolioBytesMax);
     EF_RETURN_IF_ERROR(account_->Reserve(bytes));
     session_bytes_ = bytes;
     const std::uint32_t index = *unused_.Pop();
@@ -93,32 +96,35 @@ Result<SessionLease> LoadedModel::Borrow() {
 }
 
 Result<std::uint32_t> LoadedModel::TakeSession() {
-  if (const auto index = idle_.Pop()) {
-    --idle_count_;
-    return *index;
+  // An index may move from one stack to the other between the two looks.
+  for (int attempt = 0; attempt < kSessionsMax; ++attempt) {
+    if (const auto index = idle_.Pop()) {
+      --idle_count_;
+      return *index;
+    }
+    if (const auto index = unused_.Pop()) {
+      EF_RETURN_IF_ERROR(AddSession(*index));
+      return *index;
+    }
   }
-  return AddSession();
+  return ResourceExhausted("SESSIONS_BUSY", "all " + std::to_string(settings_.sessions_max) +
+                                                " sessions of the model are at work; infer on fewer threads or allow more");
 }
 
-Result<std::uint32_t> LoadedModel::AddSession() {
-  const auto index = unused_.Pop();
-  if (!index) {
-    return ResourceExhausted("SESSIONS_BUSY", "all " + std::to_string(settings_.sessions_max) +
-                                                  " sessions of the model are at work; infer on fewer threads or allow more");
-  }
+Status LoadedModel::AddSession(std::uint32_t index) {
   Status status = account_->Reserve(session_bytes_);
   if (status.ok()) {
     auto session = MakeSession(settings_.session_bytes_max);
     if (session) {
-      pool_[*index] = *std::move(session);
+      pool_[index] = *std::move(session);
       ++sessions_;
-      return *index;
+      return OkStatus();
     }
     account_->GiveBack(session_bytes_);
     status = std::move(session).error();
   }
-  unused_.Push(*index);
-  return MakeError(std::move(status));
+  unused_.Push(index);
+  return status;
 }
 
 void LoadedModel::PutBack(std::uint32_t index, bool usable) {
@@ -138,16 +144,18 @@ void LoadedModel::Destroy(std::uint32_t index) {
 }
 
 void LoadedModel::Warm(int count) {
+  std::lock_guard lock(spare_mutex_);
   if (!Enter().ok()) return;
   while (idle_count_ < count) {
-    const auto index = AddSession();
-    if (!index) break;
+    const auto index = unused_.Pop();
+    if (!index || !AddSession(*index).ok()) break;
     PutBack(*index, true);
   }
   Leave();
 }
 
 void LoadedModel::KeepIdle(int count) {
+  std::lock_guard lock(spare_mutex_);
   idle_max_ = count;
   while (idle_count_ > count) {
     const auto index = idle_.Pop();

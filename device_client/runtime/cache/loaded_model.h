@@ -33,7 +33,7 @@ struct ModelSettings {
   int threads = 1;                                         // of each session
   std::size_t session_bytes_max = std::size_t{512} << 20;  // activations and the delegate's memory of one session
   std::size_t block_weight_bytes = std::size_t{8} << 20;   // streaming: what a block may hold; see SessionOptions
-  int sessions_max = 16;                                   // at once, idle ones included; 1 to kSessionsMax
+  int sessions_max = 16;                                   // at work at once; 1 to kSessionsMax
 };
 
 inline constexpr int kSessionsMax = 64;
@@ -91,8 +91,8 @@ class LoadedModel final : public std::enable_shared_from_this<LoadedModel>, priv
   Status Prepare();
   Status MakeFirstSession();
   Result<std::unique_ptr<Session>> MakeSession(std::size_t bytes_max);
-  // A new session, counted; its index.
-  Result<std::uint32_t> AddSession();
+  // A new session, counted. On failure the index is unused again.
+  Status AddSession(std::uint32_t index);
   // An idle or a new session.
   Result<std::uint32_t> TakeSession();
   void PutBack(std::uint32_t index, bool usable);
@@ -114,12 +114,13 @@ class LoadedModel final : public std::enable_shared_from_this<LoadedModel>, priv
   std::size_t model_bytes_ = 0;    // counted as long as this lives
   std::size_t session_bytes_ = 0;  // counted for each session
   // A session's index is in one of the stacks, or in a lease; whoever has it owns the session.
-  IndexStack<kSessionsMax> unused_;
-  IndexStack<kSessionsMax> idle_;
-  std::array<std::unique_ptr<Session>, kSessionsMax> pool_;
+  IndexStack<kSessionsMax + 1> unused_;
+  IndexStack<kSessionsMax + 1> idle_;
+  std::array<std::unique_ptr<Session>, kSessionsMax + 1> pool_;
   std::atomic<int> sessions_{0};
   std::atomic<int> idle_count_{0};
   std::atomic<int> idle_max_{kSessionsMax};
+  std::mutex spare_mutex_;  // of Warm and KeepIdle
   std::mutex users_mutex_;
   int users_ = 0;
 };

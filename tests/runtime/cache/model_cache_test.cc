@@ -131,9 +131,10 @@ TEST(ModelCache, SessionsCountAndAreBounded) {
     const auto second = model->Borrow().value();
     EXPECT_NE(&first.session(), &second.session());
     EXPECT_EQ(cache.stats().bytes, one + model->session_bytes());
+    const auto spare = model->Borrow().value();  // one above sessions_max: see the next test
     EXPECT_EQ(model->Borrow().error().reason(), "SESSIONS_BUSY");
   }
-  EXPECT_EQ(model->sessions(), 2);
+  EXPECT_EQ(model->sessions(), 3);
   model->KeepIdle(1);
   EXPECT_EQ(model->sessions(), 1);
   EXPECT_EQ(cache.stats().bytes, one);
@@ -144,6 +145,27 @@ TEST(ModelCache, SessionsCountAndAreBounded) {
   EXPECT_EQ(model->sessions(), 0);
   EXPECT_EQ(RunOnes(*model), 1);
   EXPECT_EQ(model->sessions(), 1);
+}
+
+TEST(ModelCache, WarmingTakesNoSessionFromAnInference) {
+  ModelFiles files;
+  auto options = ReferenceOptions();
+  options.model.sessions_max = 1;
+  ModelCache cache(options);
+  const auto model = cache.Acquire(files.Write(1)).value();
+  std::atomic<bool> stop{false};
+  std::atomic<int> refused{0};
+  std::jthread reader([&] {
+    while (!stop) refused += model->Borrow() ? 0 : 1;
+  });
+  for (int i = 0; i < testing::Repetitions(2'000); ++i) {
+    model->KeepIdle(0);
+    model->KeepIdle(kSessionsMax);
+    model->Warm(1);
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(refused, 0);
 }
 
 TEST(ModelCache, ASessionThatDoesNotFitIsRefused) {

@@ -33,6 +33,21 @@ inline Bytes ModelBytes(float value, int layers = 2) {
   return *WriteEfm(*builder.Finish({x}));
 }
 
+// The same in `pairs` of layers, kWidth to 4096 and back, of 1 MiB each.
+inline Bytes LargeModelBytes(float value, int pairs) {
+  constexpr std::int64_t kMiddle = 4096;
+  GraphBuilder builder;
+  TensorId x = builder.Input({1, kWidth});
+  for (int pair = 0; pair < pairs; ++pair) {
+    const float out = pair + 1 < pairs ? 1.0F : value;
+    const std::vector<float> up(kMiddle * kWidth, 1.0F / static_cast<float>(kWidth));
+    const std::vector<float> down(kWidth * kMiddle, out / static_cast<float>(kMiddle));
+    x = builder.Apply(FullyConnected{}, {x, builder.Constant<float>({kMiddle, kWidth}, up)});
+    x = builder.Apply(FullyConnected{}, {x, builder.Constant<float>({kWidth, kMiddle}, down)});
+  }
+  return *WriteEfm(*builder.Finish({x}));
+}
+
 class ModelFiles {
  public:
   ModelSource Write(float value, int layers = 2) { return Write(ModelBytes(value, layers)); }
