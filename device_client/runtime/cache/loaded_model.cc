@@ -146,7 +146,7 @@ void LoadedModel::Destroy(std::uint32_t index) {
 void LoadedModel::Warm(int count) {
   std::lock_guard lock(spare_mutex_);
   if (!Enter().ok()) return;
-  while (idle_count_ < count) {
+  while (sessions_ < count && idle_count_ < idle_max_) {
     const auto index = unused_.Pop();
     if (!index || !AddSession(*index).ok()) break;
     PutBack(*index, true);

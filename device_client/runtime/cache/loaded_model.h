@@ -69,7 +69,7 @@ class LoadedModel final : public std::enable_shared_from_this<LoadedModel>, priv
   // Session::Create.
   Result<SessionLease> Borrow();
 
-  // Makes idle sessions until there are `count`, or as many as the budget and `sessions_max` allow.
+  // Makes sessions until there are `count`, or as many as the budget, `sessions_max` and KeepIdle allow.
   void Warm(int count);
   // Frees idle sessions above `count`, and later those that come back above it.
   void KeepIdle(int count);
