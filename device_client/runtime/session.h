@@ -49,7 +49,7 @@ struct SessionInfo {
   std::size_t partitions = 0;
   std::size_t memory_bytes = 0;
   std::chrono::duration<double> estimated_latency{0};  // the sum of the delegates' estimates
-  std::size_t block_weight_bytes = 0;  // with a pager: of the constants of the partition that has most
+  std::size_t block_weight_bytes = 0;                  // with a pager: of the constants of the partition that has most
   std::vector<NodePlacement> nodes;
 };
 
