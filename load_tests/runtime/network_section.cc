@@ -84,9 +84,7 @@ class Bout {
     AddPeer(kPeer8, {Unit::kVnni, Unit::kAmxInt8}, qdq, input8);
     AddOurs(kOurs32, CompileAsIs(network.onnx, nullptr), input);
     AddOurs(kOursQdq, CompileAsIs(qdq, nullptr), input8);
-    if (network.boundary == QdqBoundary::kFloat) {
-      AddOurs(kOurs8, CompileInt8(network.name, network.onnx, {{network.input, Joined(examples)}}), input);
-    }
+    AddOurs(kOurs8, CompileInt8(network.name, network.onnx, {{network.input, Joined(examples)}}), input);
   }
 
   json Rows() {
@@ -150,7 +148,7 @@ class Bout {
       if (peaks_[unit] == 0) continue;
       const double share = network_.macs / best / peaks_[unit];
       const std::string name = runner.name + " by the peak of " + NameOf(unit);
-      const bool bar = network_.vnni_share_min && unit == Unit::kVnni && runner.name == kOursQdq;
+      const bool bar = network_.vnni_share_min && unit == Unit::kVnni && runner.name != kPeer8;
       rows_.push_back(bar ? RowAtLeast(size_, name, share, "of the peak", *network_.vnni_share_min)
                           : Row(name, share, "of the peak"));
     }
