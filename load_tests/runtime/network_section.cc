@@ -148,7 +148,7 @@ class Bout {
       if (peaks_[unit] == 0) continue;
       const double share = network_.macs / best / peaks_[unit];
       const std::string name = runner.name + " by the peak of " + NameOf(unit);
-      const bool bar = network_.vnni_share_min && unit == Unit::kVnni && runner.name != kPeer8;
+      const bool bar = network_.vnni_share_min && unit == Unit::kVnni && runner.name == kOurs8;
       rows_.push_back(bar ? RowAtLeast(size_, name, share, "of the peak", *network_.vnni_share_min)
                           : Row(name, share, "of the peak"));
     }
