@@ -119,7 +119,8 @@ GraphPtr WholeNetwork() {
   const TensorId up =
       b.Apply(runtime::ConvTranspose2d{.strides = {2, 2}}, {pooled, b.Constant<float>({8, 4, 2, 2}, Weights({8, 4, 2, 2}, 3))});
   const TensorId both = b.Apply(runtime::Concat{1}, {up, sum});
-  const TensorId gate = b.Apply(runtime::Unary{{UnaryKind::kSigmoid}}, {b.Apply(runtime::Pool2d{.kind = runtime::Pool2d::Kind::kAverage, .kernel = {8, 8}}, {both})});
+  const TensorId gate = b.Apply(runtime::Unary{{UnaryKind::kSigmoid}},
+                                {b.Apply(runtime::Pool2d{.kind = runtime::Pool2d::Kind::kAverage, .kernel = {8, 8}}, {both})});
   const TensorId gated = b.Apply(runtime::Binary{runtime::BinaryKind::kMul}, {both, gate});
   const TensorId flat = b.Apply(runtime::Flatten{}, {gated});
   const TensorId dense =
@@ -177,6 +178,21 @@ TEST(Rewrite, Int8StaysInInt8BetweenItsBorders) {
     const auto& out = quantized->graph.tensor(node.outputs[0]).quantization;
     for (const TensorId id : node.inputs) EXPECT_EQ(quantized->graph.tensor(id).quantization, out);
   }
+}
+
+// A part that is far smaller than the whole keeps its own scale for its other readers.
+TEST(Rewrite, SmallPartsOfAConcatAreRequantized) {
+  GraphBuilder b;
+  const TensorId x = b.Input({1, 8});
+  const TensorId small = b.Apply(runtime::FullyConnected{}, {x, b.Constant<float>({8, 8}, Random(64, 1, -0.01F, 0.01F))});
+  const TensorId large = b.Apply(runtime::FullyConnected{}, {x, b.Constant<float>({8, 8}, Random(64, 2, -10, 10))});
+  const TensorId both = b.Apply(runtime::Concat{1}, {small, large});
+  const GraphPtr fp32 = b.Finish({small, both});
+  const auto quantized = RewriteAll(*fp32, Precision::kInt8, ExamplesFor(*fp32, 16, 3));
+  ASSERT_TRUE(quantized) << quantized.error().ToString();
+  ASSERT_TRUE(runtime::ValidateGraph(quantized->graph).ok());
+  EXPECT_EQ(CountOperators(quantized->graph)["Quantize"], 2);
+  EXPECT_LT(quantized->nodes[0].output->scale, quantized->nodes[1].output->scale / 100);
 }
 
 TEST(Rewrite, Bf16CastsAtItsBordersOnly) {

@@ -22,6 +22,7 @@ using runtime::Quantization;
 using runtime::Tensor;
 using runtime::TensorId;
 
+constexpr float kConcatRatioMax = 4;
 constexpr float kActivationScaleMax = 0x1p30F;  // ScaleOf() has the other end
 
 // What holds an activation's values.
@@ -53,7 +54,8 @@ class SharedRanges {
       if (!Moves(node)) continue;
       for (std::size_t i = 0; i < MovedInputs(node); ++i) {
         for (const TensorId output : node.outputs) {
-          if (output != kAbsent && !graph.tensor(node.inputs[i]).is_constant()) Join(node.inputs[i], output);
+          if (output == kAbsent || graph.tensor(node.inputs[i]).is_constant()) continue;
+          if (!IsConcat(node) || Fits(ranges[Index(node.inputs[i])], ranges[Index(output)])) Join(node.inputs[i], output);
         }
       }
     }
@@ -61,6 +63,12 @@ class SharedRanges {
   ActivationRange Of(TensorId id) { return ranges_[Leader(static_cast<std::size_t>(id))]; }
 
  private:
+  static std::size_t Index(TensorId id) { return static_cast<std::size_t>(id); }
+  // Whether a part of a Concat keeps most of its levels in the range of the whole. Else it is requantized, and its other
+  // readers see it as it was.
+  static bool Fits(ActivationRange part, ActivationRange whole) {
+    return whole.max - whole.min <= kConcatRatioMax * (part.max - part.min);
+  }
   std::size_t Leader(std::size_t i) {
     while (leader_[i] != i) i = leader_[i] = leader_[leader_[i]];
     return i;
