@@ -102,13 +102,14 @@ TEST(OnnxSizes, ASymbolicFirstDimensionIsTheBatch) {
   EXPECT_THAT(ImportWith(fixed)->dynamic, IsEmpty());
 }
 
-TEST(OnnxSizes, OtherSymbolsMustBeGiven) {
+TEST(OnnxSizes, OtherSymbolsAreGivenOrStayOpen) {
   OnnxModel model = WithInput({"batch", "3", "height", "width"});
   model.Node("Relu", {"x"}, "y");
-  EXPECT_THAT(Refusal(model), AllOf(HasSubstr("BAD_SHAPE"), HasSubstr("('height')"), HasSubstr("--shape x=*,*,SIZE,*")));
-  OnnxModel sequence = WithInput({"sequence_length", "8"});
-  sequence.Node("Relu", {"x"}, "y");
-  EXPECT_THAT(Refusal(sequence), HasSubstr("BAD_SHAPE"));
+  const auto open = ImportWith(model);
+  ASSERT_TRUE(open) << open.error().ToString();
+  ASSERT_THAT(open->dynamic, SizeIs(3));
+  EXPECT_EQ(open->dynamic[1].symbol, "height");
+  EXPECT_EQ(open->dynamic[1].max, kOpenMax);
 
   const auto fixed = ImportWith(model, Shapes({"x=2,3,8,9"}));
   ASSERT_TRUE(fixed) << fixed.error().ToString();
@@ -122,6 +123,17 @@ TEST(OnnxSizes, OtherSymbolsMustBeGiven) {
   const auto smaller = runtime::Specialize(*bounded, std::vector<runtime::DimensionSize>{{"height", 5}, {"batch", 2}});
   ASSERT_TRUE(smaller) << smaller.error().ToString();
   EXPECT_THAT(OutputOf(*smaller).shape, ElementsAre(2, 3, 5, 9));
+}
+
+TEST(OnnxSizes, ANetworkThatNeedsASizeSaysHowToGiveIt) {
+  OnnxModel model = WithInput({"batch", "frames"});
+  model.Floats("w", {48}, std::vector<float>(48, 1));
+  model.Node("Add", {"x", "w"}, "y");
+  EXPECT_THAT(Refusal(model), AllOf(HasSubstr("BAD_SHAPE"), HasSubstr("('frames')"), HasSubstr("--shape 'x=1x32..960'")));
+  EXPECT_EQ(Refusal(model, Shapes({"x=*,48"})), "accepted");
+  OnnxModel sequence = WithInput({"sequence_length", "8"});
+  sequence.Node("Relu", {"x"}, "y");
+  EXPECT_EQ(ImportWith(sequence)->dynamic.at(0).symbol, "sequence_length");
 }
 
 TEST(OnnxSizes, OptionsThatDoNotFit) {

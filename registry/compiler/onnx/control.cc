@@ -80,8 +80,8 @@ Status ChooseAtRunTime(NodeContext& node, TensorId condition, const onnx::GraphP
                        const onnx::GraphProto& else_graph) {
   auto then_outputs = node.Inline(then_graph);
   auto else_outputs = node.Inline(else_graph);
-  const auto impossible = [](const Result<std::vector<TensorId>>& outputs) {
-    return !outputs && outputs.error().reason() == "GRAPH_SHAPE";
+  const auto impossible = [&](const Result<std::vector<TensorId>>& outputs) {
+    return !outputs && outputs.error().reason() == "GRAPH_SHAPE" && !node.sizes_are_dynamic();
   };
   if (impossible(then_outputs) && else_outputs) return BindAll(node, *else_outputs);
   if (impossible(else_outputs) && then_outputs) return BindAll(node, *then_outputs);

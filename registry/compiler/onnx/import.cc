@@ -27,9 +27,19 @@ Status Translate(Status status) {
   }
   if (reason == "GRAPH_TYPE" || reason == "OPERATOR_UNKNOWN") return as("UNSUPPORTED_OPERATOR");
   if (reason == "OUT_OF_MEMORY") return as("TOO_LARGE");
+  if (reason == "SIZE_MISSING") return as("BAD_SHAPE");
   constexpr std::array<std::string_view, 6> kOwn{"UNSUPPORTED_OPERATOR", "UNSUPPORTED_OPSET", "TOO_LARGE", "BAD_SHAPE",
                                                  "BAD_OPTIONS",          "EXTERNAL_DATA"};
   return std::ranges::find(kOwn, reason) == kOwn.end() ? as("BAD_ONNX") : as(std::string(reason).c_str());
+}
+
+// A size that is not the default: of the batch one more, of open dimensions twice the default, of bounded ones the smallest.
+std::int64_t OtherSize(const runtime::Graph& graph, const runtime::DynamicDimension& dimension,
+                       const runtime::DynamicDimension& bounds) {
+  if (dimension.symbol == runtime::kBatchSymbol) return std::min(bounds.min + 1, bounds.max);
+  if (bounds.max < kOpenMax) return bounds.min;
+  const runtime::TensorId input = graph.inputs[static_cast<std::size_t>(dimension.input)];
+  return std::min(2 * graph.tensor(input).shape[static_cast<std::size_t>(dimension.axis)], bounds.max);
 }
 
 // Whether the network works with all dynamic dimensions at a size other than the default.
@@ -42,21 +52,20 @@ Status TrySizes(const runtime::Graph& graph) {
     if (bounds->max < bounds->min) {
       return InvalidArgument("BAD_SHAPE", "the bounds of '" + dimension.symbol + "' exclude one another");
     }
-    const bool batch = dimension.symbol == runtime::kBatchSymbol;
-    sizes.push_back({dimension.symbol, batch ? std::min(bounds->min + 1, bounds->max) : bounds->min});
+    sizes.push_back({dimension.symbol, OtherSize(graph, dimension, *bounds)});
   }
   auto other = runtime::Specialize(graph, sizes);
   return other ? OkStatus() : std::move(other.error());
 }
 
-Result<runtime::Graph> Import(const onnx::ModelProto& model, const ImportOptions& options) {
-  Importer importer(model, options, false);
+Result<runtime::Graph> ImportWith(const onnx::ModelProto& model, const ImportOptions& options, std::int64_t open_default) {
+  Importer importer(model, options, {false, open_default});
   auto graph = importer.Run();
   Status failure = graph ? TrySizes(*graph) : std::move(graph.error());
   if (failure.ok()) return graph;
   // A batch that somebody has written into the network; errors that have another cause come again.
   if (importer.batch_is_dynamic()) {
-    auto fixed = Importer(model, options, true).Run();
+    auto fixed = Importer(model, options, {true, open_default}).Run();
     failure = fixed ? TrySizes(*fixed) : std::move(fixed.error());
     if (failure.ok()) return fixed;
     graph = std::move(fixed);
@@ -64,6 +73,20 @@ Result<runtime::Graph> Import(const onnx::ModelProto& model, const ImportOptions
   if (!graph) return MakeError(std::move(failure));
   return InvalidArgument("BAD_SHAPE",
                          "the network does not work with all sizes within the bounds; narrow them: " + failure.message());
+}
+
+// Sizes that nobody has given stay open if the network works with one of these and with twice it.
+Result<runtime::Graph> Import(const onnx::ModelProto& model, const ImportOptions& options) {
+  auto graph = ImportWith(model, options, 0);
+  if (graph || graph.error().reason() != "SIZE_MISSING") return graph;
+  for (const std::int64_t size : {64, 224, 256, 320, 512, 576, 1'024, 16'000}) {
+    auto open = ImportWith(model, options, size);
+    if (open) return open;
+    const std::string& reason = open.error().reason();
+    if (reason != "GRAPH_SHAPE" && reason != "GRAPH_NODE" && reason != "BAD_SHAPE" && reason != "UNSUPPORTED_OPERATOR")
+      return open;
+  }
+  return graph;
 }
 
 }  // namespace

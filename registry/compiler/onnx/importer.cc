@@ -1,6 +1,7 @@
 #include "registry/compiler/onnx/importer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -153,6 +154,30 @@ bool Resolve(onnx::NodeProto& node, const onnx::NodeProto& call, const std::set<
   return changed;
 }
 
+// What to do about an operator that is not supported.
+std::string_view AdviceFor(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kAdvice{{
+      {"Loop", "export the network with its loops unrolled"},
+      {"Scan", "export the network with its loops unrolled"},
+      {"NonMaxSuppression", "leave post-processing out of the network and run it on its outputs"},
+      {"Unique", "leave post-processing out of the network and run it on its outputs"},
+      {"RoiAlign", "leave post-processing out of the network and run it on its outputs"},
+      {"Sequence", "export the network with plain tensors"},
+      {"SplitToSequence", "export the network with plain tensors"},
+      {"ConcatFromSequence", "export the network with plain tensors"},
+      {"Optional", "export the network with plain tensors"},
+      {"String", "leave text processing out of the network"},
+      {"TfIdf", "leave text processing out of the network"},
+      {"Random", "export the network for inference, or make random values an input"},
+      {"Bernoulli", "export the network for inference, or make random values an input"},
+      {"Multinomial", "leave sampling out of the network and do it with its outputs"},
+  }};
+  for (const auto& [prefix, advice] : kAdvice) {
+    if (name.starts_with(prefix)) return advice;
+  }
+  return "build the network from those in docs/operators.md";
+}
+
 }  // namespace
 
 Value* Scope::Find(const std::string& name) {
@@ -231,7 +256,8 @@ Status Importer::ReadInputs(Scope& scope) {
     if (known == nullptr || known->constant == nullptr)
       inputs.push_back(&input);  // before IR version 4 initializers were inputs too
   }
-  EF_ASSIGN_OR_RETURN(const InputSizes sizes, InputSizes::Read(inputs, options_.shapes, batch_fixed_));
+  EF_ASSIGN_OR_RETURN(const InputSizes sizes,
+                      InputSizes::Read(inputs, options_.shapes, sizes_.fixed_batch, sizes_.open_default));
   for (const auto* input : inputs) EF_RETURN_IF_ERROR(ReadInput(*input, sizes, scope));
   return OkStatus();
 }
@@ -299,7 +325,7 @@ Status Importer::ImportNode(const onnx::NodeProto& node, Scope& scope) {
   const OnnxOperator* found = FindOperator(domain, node.op_type());
   if (found == nullptr) {
     return context.Unsupported(domain.empty() || domain == "com.microsoft"
-                                   ? "this operator is not supported; build the network from those in docs/operators.md"
+                                   ? "this operator is not supported; " + std::string(AdviceFor(node.op_type()))
                                    : "operators of domain " + Quoted(domain) + " are not supported; export with standard ones");
   }
   if (domain.empty() && (context.opset() < found->since || context.opset() > found->until)) {

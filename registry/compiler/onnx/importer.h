@@ -43,8 +43,14 @@ using Nodes = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
 
 class Importer {
  public:
-  Importer(const onnx::ModelProto& model, const ImportOptions& options, bool batch_fixed)
-      : model_(model), options_(options), batch_fixed_(batch_fixed), external_(options.external_data), builder_("") {}
+  // How dimensions that the model leaves open are taken: see InputSizes.
+  struct Sizes {
+    bool fixed_batch = false;
+    std::int64_t open_default = 0;
+  };
+
+  Importer(const onnx::ModelProto& model, const ImportOptions& options, const Sizes& sizes)
+      : model_(model), options_(options), sizes_(sizes), external_(options.external_data), builder_("") {}
   Result<runtime::Graph> Run();
   bool batch_is_dynamic() const { return batch_is_dynamic_; }
 
@@ -70,7 +76,7 @@ class Importer {
 
   const onnx::ModelProto& model_;
   const ImportOptions& options_;
-  const bool batch_fixed_;
+  const Sizes sizes_;
   ExternalData external_;
   runtime::FoldingBuilder builder_;
   std::unordered_set<std::string> names_;       // of tensors

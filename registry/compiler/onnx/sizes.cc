@@ -43,6 +43,17 @@ std::optional<std::int64_t> Number(std::string_view text) {
   return value;
 }
 
+// "1x3x224x32..960": sizes for an input of these dimensions.
+std::string Example(const onnx::TensorShapeProto* dims) {
+  if (dims == nullptr) return "1x3x224x224";
+  std::string text;
+  for (int axis = 0; axis < dims->dim_size(); ++axis) {
+    text += axis == 0 ? "" : "x";
+    text += IsFixed(dims->dim(axis)) ? std::to_string(dims->dim(axis).dim_value()) : axis == 0 ? "1" : "32..960";
+  }
+  return text;
+}
+
 }  // namespace
 
 Result<InputShape> ParseInputShape(std::string_view text) {
@@ -74,8 +85,9 @@ Result<InputShape> ParseInputShape(std::string_view text) {
 }
 
 Result<InputSizes> InputSizes::Read(const std::vector<const onnx::ValueInfoProto*>& inputs,
-                                    const std::vector<InputShape>& given, bool fixed_batch) {
+                                    const std::vector<InputShape>& given, bool fixed_batch, std::int64_t open_default) {
   InputSizes sizes;
+  sizes.open_default_ = open_default;
   sizes.given_ = given;
   sizes.fixed_batch_ = fixed_batch;
   for (const InputShape& shape : given) {
@@ -121,28 +133,25 @@ Result<InputSizes::Size> InputSizes::SizeOf(const onnx::ValueInfoProto& input, i
   if (const InputShape* given = Given(input.name())) wanted = given->dimensions[static_cast<std::size_t>(axis)];
   if (const auto found = by_symbol_.find(name); wanted.min == 0 && found != by_symbol_.end()) wanted = found->second;
   if (wanted.min == 0 && batch) wanted = {1, fixed_batch_ ? 1 : kBatchMax};
+  const std::string symbol = name.empty() ? input.name() + "." + std::to_string(axis) : name;
+  if (wanted.min == 0 && open_default_ > 0 && !dim.has_dim_value()) return Size{open_default_, 1, kOpenMax, symbol};
   if (wanted.min == 0) {
-    return BadShape("dimension " + std::to_string(axis) + (name.empty() ? "" : " ('" + name.substr(0, 64) + "')") +
-                    " of input '" + input.name() + "' is not fixed in the model; give its size or bounds: --shape " +
-                    input.name() + "=" +
-                    [&] {
-                      std::string example;
-                      for (int i = 0; i < rank; ++i) example += std::string(i == 0 ? "" : ",") + (i == axis ? "SIZE" : "*");
-                      return example;
-                    }() +
-                    " (SIZE as in 224, or 32..960; * stays as it is)");
+    return InvalidArgument("SIZE_MISSING", "dimension " + std::to_string(axis) +
+                                               (name.empty() ? "" : " ('" + name.substr(0, 64) + "')") + " of input '" +
+                                               input.name() + "' is not fixed in the model; give its size or bounds, as in " +
+                                               "--shape '" + input.name() + "=" + Example(dims) + "'");
   }
   if (wanted.min == wanted.max) return Size{wanted.min, wanted.min, wanted.max, ""};
   if (batch) return Size{wanted.min, wanted.min, wanted.max, std::string(runtime::kBatchSymbol)};
-  return Size{wanted.max, wanted.min, wanted.max, name.empty() ? input.name() + "." + std::to_string(axis) : name};
+  return Size{wanted.max, wanted.min, wanted.max, symbol};
 }
 
 Result<std::vector<InputSizes::Size>> InputSizes::Of(const onnx::ValueInfoProto& input) const {
   const onnx::TensorShapeProto* dims = ShapeOf(input);
   const InputShape* given = Given(input.name());
   if (dims == nullptr && given == nullptr) {
-    return BadShape("the model does not say how many dimensions input '" + input.name() + "' has; give its shape: --shape " +
-                    input.name() + "=1,3,224,224, for example");
+    return BadShape("the model does not say how many dimensions input '" + input.name() +
+                    "' has; give its shape, as in --shape '" + input.name() + "=" + Example(dims) + "'");
   }
   const int rank = dims != nullptr ? dims->dim_size() : static_cast<int>(given->dimensions.size());
   std::vector<Size> sizes;
