@@ -275,6 +275,42 @@ TEST_P(Int8, EachNodeIsWithinOneStepOfReference) {
 
 INSTANTIATE_TEST_SUITE_P(RandomGraphs, Int8, ::testing::Range(0, 150));
 
+// uint8 stays at the border; inside, its bytes are taken as they are.
+TEST(OneDnn, BytesEnterAndLeave) {
+  for (const auto& shape : {std::vector<std::int64_t>{2, 3, 4, 5}, {2, 1, 4, 5}, {3, 7}}) {
+    Graph graph;
+    const auto tensor = [&](const char* name, DataType type, std::int32_t zero_point) {
+      graph.tensors.push_back({name, type, shape, PerTensor(0.5F, zero_point), {}});
+      return static_cast<TensorId>(graph.tensors.size() - 1);
+    };
+    const TensorId x = tensor("x", DataType::kUint8, 130);
+    const TensorId inside = tensor("inside", DataType::kInt8, 2);
+    const TensorId rectified = tensor("rectified", DataType::kInt8, 2);
+    const TensorId y = tensor("y", DataType::kUint8, 130);
+    graph.nodes = {{"enter", Quantize{DataType::kInt8}, {x}, {inside}},
+                   {"relu", ReluOp(), {inside}, {rectified}},
+                   {"leave", Quantize{DataType::kUint8}, {rectified}, {y}}};
+    graph.inputs = {x};
+    graph.outputs = {y};
+    const auto shared = std::make_shared<const Graph>(graph);
+    Bytes input(static_cast<std::size_t>(ElementCount(shape)));
+    for (std::size_t i = 0; i < input.size(); ++i) input[i] = static_cast<std::byte>(i * 37);
+    std::vector<Bytes> outputs;
+    for (const char* delegate : {"reference", "onednn"}) {
+      auto session = Session::Create(shared, {.delegate = delegate});
+      ASSERT_TRUE(session.has_value()) << session.error().ToString();
+      outputs.emplace_back(input.size());
+      const ByteView in(input);
+      const std::span<std::byte> out(outputs.back());
+      ASSERT_TRUE((*session)->Run(std::span(&in, 1), std::span(&out, 1)).ok());
+    }
+    EXPECT_EQ(outputs[1], outputs[0]);
+    for (std::size_t i = 0; i < input.size(); ++i) {
+      EXPECT_EQ(outputs[1][i], std::max(input[i], std::byte{130})) << i;
+    }
+  }
+}
+
 TEST(OneDnn, SessionsInSeveralThreadsShareAGraph) {
   for (const bool int8 : {false, true}) {
     RandomGraph random(99, int8);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "device_client/runtime/ops/affine.h"
@@ -29,6 +30,15 @@ AffineResult ResultOf(const Tensor& tensor, const Activation& activation = {}) {
 
 bool IsBytes(const Tensor& tensor) {
   return tensor.type == DataType::kInt8 && !tensor.is_constant() && tensor.quantization && tensor.quantization->axis < 0;
+}
+
+// uint8 with a zero point 128 higher is the same bytes as int8 with the offset.
+bool IsSignChange(const Tensor& from, const Tensor& to) {
+  const bool types = (from.type == DataType::kUint8 && IsBytes(to)) || (IsBytes(from) && to.type == DataType::kUint8);
+  if (!types || from.is_constant() || !from.quantization || !to.quantization) return false;
+  if (from.quantization->axis >= 0 || to.quantization->axis >= 0) return false;
+  const std::int32_t shift = from.type == DataType::kUint8 ? -128 : 128;
+  return from.quantization->scales == to.quantization->scales && ZeroPoint(to) == ZeroPoint(from) + shift;
 }
 
 // What KernelsRun() asks of each operator.
@@ -66,7 +76,9 @@ struct Fitness {
   bool operator()(const Binary& op) const {
     return op.kind == BinaryKind::kAdd && bytes() && IsBytes(In(1)) && In().shape == In(1).shape && simple(op.activation);
   }
-  bool operator()(const Quantize&) const { return In().type == DataType::kFloat32 && !In().is_constant() && IsBytes(Out()); }
+  bool operator()(const Quantize&) const {
+    return (In().type == DataType::kFloat32 && !In().is_constant() && IsBytes(Out())) || IsSignChange(In(), Out());
+  }
   bool operator()(const Dequantize&) const { return IsBytes(In()) && Out().type == DataType::kFloat32; }
   template <typename Op>
   bool operator()(const Op&) const {
@@ -334,7 +346,44 @@ bool Int8Steps::AddOperator(const Binary& op, const Node& node) {
   return true;
 }
 
+bool Int8Steps::AddSignChange(const Node& node) {
+  const TensorId in = node.inputs[0];
+  const TensorId out = node.outputs[0];
+  const std::int64_t count = ElementCount(At(out).shape);
+  const bool enters = At(in).type == DataType::kUint8;
+  const Held held = enters ? Make(out) : Bytes(in);
+  const Image image{count / (held.channels * held.pixels()), held.channels, held.pixels()};
+  View plain;
+  if (enters) {
+    plain = plain_(in);
+    held_[out] = held;
+  } else {
+    const auto wanted = targets_.find(out);
+    plain = wanted != targets_.end() ? wanted->second : program_.Temporary(Plain({count}, dnnl::memory::data_type::u8));
+    floats_[out] = plain;
+  }
+  program_.AddNative(
+      [image, count, enters, rows = held.is_rows()](const Data& data) {
+        const std::byte* from = data[0];
+        std::byte* to = data[1];
+        if (rows) {
+          std::memcpy(to, from, static_cast<std::size_t>(count));
+          return OkStatus();
+        }
+        if (enters) {
+          Int8Elements()->from_planes(image, reinterpret_cast<const std::int8_t*>(from), Target(to));
+        } else {
+          Int8Elements()->to_planes(image, Source(from), reinterpret_cast<std::int8_t*>(to));
+        }
+        for (std::int64_t i = 0; i < count; ++i) to[i] ^= std::byte{0x80};
+        return OkStatus();
+      },
+      {enters ? plain : held.view, enters ? held.view : plain});
+  return true;
+}
+
 bool Int8Steps::AddOperator(const Quantize&, const Node& node) {
+  if (IsSignChange(At(node.inputs[0]), At(node.outputs[0]))) return AddSignChange(node);
   const Held target = Make(node.outputs[0]);
   const std::int64_t count = ElementCount(At(node.outputs[0]).shape);
   const Image image = target.is_rows() ? Image{1, 1, count}

@@ -32,9 +32,9 @@ class Int8Steps {
   bool Holds(TensorId id) const { return held_.contains(id); }
   View ToPlain(TensorId id);
 
-  // Where the result of a later node goes if it is fp32; row-major.
+  // Where the result of a later node goes if it is row-major: fp32 or uint8.
   void SendTo(TensorId id, const View& plain) { targets_[id] = plain; }
-  // The fp32 result of a node that was added.
+  // Such a result of a node that was added.
   std::optional<View> Floats(TensorId id) const {
     const auto known = floats_.find(id);
     return known != floats_.end() ? std::optional(known->second) : std::nullopt;
@@ -70,6 +70,8 @@ class Int8Steps {
   }
 
   bool AddAlias(const Node& node);
+  // Between uint8, which stays outside, and int8: the same bytes.
+  bool AddSignChange(const Node& node);
   // A weighted operator of this geometry; false if its sums could leave int32.
   bool AddWeighted(const Node& node, const kernels::Convolution& shape, std::int64_t batch, const Activation& activation,
                    const Held& source, const Held& target);

@@ -31,6 +31,93 @@ bool SameQuantization(const Tensor& a, const Tensor& b) {
   return a.quantization && b.quantization && a.quantization->scales == b.quantization->scales && ZeroPoint(a) == ZeroPoint(b);
 }
 
+// Inputs and outputs of the graph stay uint8: a node each turns them from and into the int8 that the graph computes in.
+class BorderConverter {
+ public:
+  explicit BorderConverter(runtime::Graph& graph) : graph_(graph) {}
+
+  void Run() {
+    std::vector<Node> former = std::move(graph_.nodes);
+    graph_.nodes.clear();
+    for (const TensorId id : std::vector<TensorId>(graph_.inputs)) {
+      RecognizeArithmetic(former, id);
+      const bool dequantized = std::ranges::any_of(former, [&](const Node& node) { return Dequantizes(node, id); });
+      if (!dequantized || !IsUint8(id)) continue;
+      const TensorId inside = AddInt8(id);
+      graph_.nodes.push_back({graph_.tensor(inside).name, runtime::Quantize{DataType::kInt8}, {id}, {inside}});
+      for (Node& node : former) {
+        if (Dequantizes(node, id)) node.inputs[0] = inside;
+      }
+    }
+    for (Node& node : former) {
+      graph_.nodes.push_back(std::move(node));
+      if (!std::holds_alternative<runtime::Quantize>(graph_.nodes.back().op)) continue;
+      const TensorId id = graph_.nodes.back().outputs[0];
+      const bool output = std::ranges::find(graph_.outputs, id) != graph_.outputs.end();
+      if (!output || !IsUint8(id) || graph_.tensor(graph_.nodes.back().inputs[0]).type != DataType::kFloat32) continue;
+      const TensorId inside = AddInt8(id);
+      graph_.nodes.back().op = runtime::Quantize{DataType::kInt8};
+      graph_.nodes.back().outputs[0] = inside;
+      graph_.nodes.push_back({graph_.tensor(inside).name, runtime::Quantize{DataType::kUint8}, {inside}, {id}});
+    }
+  }
+
+ private:
+  // (x - zero point) * scale, computed in fp32 from an input that nothing else reads, is a Dequantize.
+  void RecognizeArithmetic(std::vector<Node>& nodes, TensorId id) {
+    if (graph_.tensor(id).type != DataType::kUint8 || graph_.tensor(id).quantization) return;
+    const auto cast = SoleReader(nodes, id);
+    if (!cast || !std::holds_alternative<runtime::Cast>(nodes[*cast].op)) return;
+    const TensorId real = nodes[*cast].outputs[0];
+    if (graph_.tensor(real).type != DataType::kFloat32) return;
+    const auto subtract = SoleReader(nodes, real);
+    const auto zero_point = subtract ? Operand(nodes[*subtract], runtime::BinaryKind::kSub, real) : std::nullopt;
+    const TensorId shifted = zero_point ? nodes[*subtract].outputs[0] : real;
+    const auto multiply = SoleReader(nodes, shifted);
+    const auto scale = multiply ? Operand(nodes[*multiply], runtime::BinaryKind::kMul, shifted) : std::nullopt;
+    if (!scale || !(*scale >= 0x1p-40F)) return;
+    const float zero = zero_point.value_or(0);
+    if (!(zero >= 0 && zero <= 255 && zero == std::floor(zero))) return;
+    graph_.tensor(id).quantization = Quantization{{*scale}, {static_cast<std::int32_t>(zero)}, -1};
+    nodes[*multiply].op = runtime::Dequantize{};
+    nodes[*multiply].inputs = {id};
+    if (zero_point) nodes.erase(nodes.begin() + static_cast<std::ptrdiff_t>(*subtract));
+    nodes.erase(nodes.begin() + static_cast<std::ptrdiff_t>(*cast));  // before the other
+  }
+  std::optional<std::size_t> SoleReader(const std::vector<Node>& nodes, TensorId id) const {
+    if (std::ranges::find(graph_.outputs, id) != graph_.outputs.end()) return std::nullopt;
+    std::optional<std::size_t> reader;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      const auto count = std::ranges::count(nodes[i].inputs, id);
+      if (count > 1 || (count == 1 && reader)) return std::nullopt;
+      if (count == 1) reader = i;
+    }
+    return reader;
+  }
+  // The constant of `x - constant` or `x * constant` if all its elements are one value.
+  std::optional<float> Operand(const Node& node, runtime::BinaryKind kind, TensorId x) const {
+    const auto* binary = std::get_if<runtime::Binary>(&node.op);
+    if (binary == nullptr || binary->kind != kind || binary->activation.kind != UnaryKind::kIdentity) return std::nullopt;
+    if (node.inputs[0] != x || graph_.tensor(node.outputs[0]).shape != graph_.tensor(x).shape) return std::nullopt;
+    const Tensor& constant = graph_.tensor(node.inputs[1]);
+    return constant.is_constant() ? ScalarOf(constant) : std::nullopt;
+  }
+  static bool Dequantizes(const Node& node, TensorId id) {
+    return std::holds_alternative<runtime::Dequantize>(node.op) && node.inputs[0] == id;
+  }
+  bool IsUint8(TensorId id) const { return graph_.tensor(id).type == DataType::kUint8 && IsPerTensor(graph_.tensor(id)); }
+  TensorId AddInt8(TensorId id) {
+    Tensor tensor = graph_.tensor(id);
+    tensor.name += "_int8";
+    tensor.type = DataType::kInt8;
+    tensor.quantization->zero_points = {ZeroPoint(tensor) - 128};
+    graph_.tensors.push_back(std::move(tensor));
+    return static_cast<TensorId>(graph_.tensors.size() - 1);
+  }
+
+  runtime::Graph& graph_;
+};
+
 // uint8 and int8 say the same with zero points 128 apart; devices compute in int8.
 class SignConverter {
  public:
@@ -277,6 +364,9 @@ class Fuser {
 
 }  // namespace
 
-void FuseQuantized(runtime::Graph& graph) { Fuser(graph).Run(); }
+void FuseQuantized(runtime::Graph& graph) {
+  BorderConverter(graph).Run();
+  Fuser(graph).Run();
+}
 
 }  // namespace edgefleet::compiler
