@@ -364,10 +364,29 @@ TEST(OneDnnFloat, Binary) {
         {"one number", Binary{kind}, {X({2, 5, 6}), C({})}},
         {"broadcast first", Binary{kind}, {C({6}), X({2, 5, 6})}, 1, commutes},
         {"both broadcast", Binary{kind}, {X({5, 1}), X({1, 6})}, 1, false},
+        {"each row", Binary{kind}, {X({2, 5, 6, 33}), X({2, 5, 6, 1})}, 1, false},
+        {"all channels", Binary{kind}, {X({2, 5, 3, 4}), X({2, 1, 3, 4})}, 1, false},
+        {"between", Binary{kind, {UnaryKind::kClip, -0.5F, 0.5F}}, {X({4, 1, 8}), X({3, 1})}, 1, false},
         {"bf16", Binary{kind}, {X({2, 5, 16}, kBf16), X({2, 5, 16}, kBf16)}},
     };
     for (const Case& c : cases) Check(c);
   }
+}
+
+TEST(OneDnnFloat, RunsWithoutPrimitives) {
+  const Case cases[] = {
+      {"square", Binary{BinaryKind::kPow}, {X({2, 5, 6}), Floats({2})}, 1, false},
+      {"cube", Binary{BinaryKind::kPow}, {X({2, 5, 6}), Floats({3})}, 1, false},
+      {"square of a number", Binary{BinaryKind::kPow}, {X({1}), Floats({2})}, 1, false},
+      {"last mean", Reduce{ReduceKind::kMean, {-1}, true}, {X({2, 5, 37})}, 1, false},
+      {"last two sums", Reduce{ReduceKind::kSum, {2, -2}, false}, {X({2, 5, 37})}, 1, false},
+      {"all", Reduce{ReduceKind::kMean, {}, false}, {X({2, 5, 37})}, 1, false},
+      {"first mean", Reduce{ReduceKind::kMean, {0}, true}, {X({2, 5, 37})}, 1, false},
+      {"outer sums", Reduce{ReduceKind::kSum, {0, 2}, false}, {X({2, 5, 37})}, 1, false},
+      {"maximum", Reduce{ReduceKind::kMax, {2}, false}, {X({2, 5, 37})}, 1, false},
+      {"floor", Unary{{UnaryKind::kFloor}}, {X({2, 5, 6})}, 1, false},
+  };
+  for (const Case& c : cases) Check(c);
 }
 
 TEST(OneDnnFloat, Recurrent) {

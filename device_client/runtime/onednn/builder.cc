@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "device_client/runtime/onednn/native.h"
 #include "device_client/runtime/onednn/objection.h"
-#include "device_client/runtime/ops/ops.h"
 
 namespace edgefleet::runtime::onednn {
 namespace {
@@ -261,7 +261,7 @@ void PartitionBuilder::AddReference(const Node& node) {
     for (const TensorId id : node.outputs) {
       outputs.push_back(id == kAbsent ? Destination{} : Destination{&graph->tensor(id), data[next++]});
     }
-    return RunOperator(node.op, {inputs, outputs});
+    return RunNative(node.op, {inputs, outputs});
   };
   program_.AddNative(step, views);
 }

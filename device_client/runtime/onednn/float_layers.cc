@@ -1,5 +1,6 @@
 // Steps without weights matrices: windows, normalizations, resampling and what looks at each element once.
 #include <numeric>
+#include <string_view>
 
 #include "device_client/runtime/onednn/eltwise.h"
 #include "device_client/runtime/onednn/float_steps.h"
@@ -16,6 +17,12 @@ Type TypeOf(const Tensor& tensor) { return tensor.type == DataType::kBFloat16 ? 
 
 std::int64_t Product(const std::vector<std::int64_t>& shape, std::size_t begin) {
   return std::accumulate(shape.begin() + static_cast<std::ptrdiff_t>(begin), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+// Refuses what oneDNN has for want of a vector kernel: of operands that it does not know how to broadcast it takes a hundred
+// times as long as the reference.
+void RefuseScalar(const dnnl::primitive_desc_base& pd) {
+  if (std::string_view(pd.impl_info_str()).starts_with("ref")) throw dnnl::error(dnnl_unimplemented, "only a scalar kernel");
 }
 
 // [N, C, ...] as [N, C, 1, rest]: what primitives of images take.
@@ -168,6 +175,7 @@ void FloatSteps::AddOperator(const Unary& op, const Node& node) {
     const dnnl::eltwise_forward::desc desc(prop_kind::forward_inference, eltwise.algorithm, view.desc, eltwise.alpha,
                                            eltwise.beta);
     const dnnl::eltwise_forward::primitive_desc pd(desc, NewAttributes(), Engine());
+    RefuseScalar(pd);
     const View out = program_.Temporary(pd.dst_desc());
     program_.Add<dnnl::eltwise_forward>(pd, {{DNNL_ARG_SRC, view}, {DNNL_ARG_DST, out}});
     view = out;
@@ -195,6 +203,7 @@ void FloatSteps::AddOperator(const Binary& op, const Node& node) {
   attributes.set_post_ops(post_ops);
   const dnnl::binary::desc desc(kAlgorithms.at(op.kind), left.desc, right.desc, left.desc);
   const dnnl::binary::primitive_desc pd(desc, attributes, Engine());
+  RefuseScalar(pd);
   const View out = program_.Temporary(pd.dst_desc());
   program_.Add<dnnl::binary>(pd, {{DNNL_ARG_SRC_0, left}, {DNNL_ARG_SRC_1, right}, {DNNL_ARG_DST, out}});
   Put(y, out);
