@@ -15,7 +15,8 @@ pkg_check_modules(flatbuffers REQUIRED IMPORTED_TARGET flatbuffers)
 find_program(FLATC flatc REQUIRED)
 
 # Debian's dnnl-config.cmake insists on OpenCL's development files, which only oneDNN's GPU interface needs.
-find_library(DNNL_LIBRARY dnnl REQUIRED)
+# libdnnl-dev cannot be installed for two architectures at once; its headers differ in the GPU interface only.
+find_library(DNNL_LIBRARY NAMES dnnl libdnnl.so.2 REQUIRED)
 add_library(dnnl INTERFACE IMPORTED)
 target_link_libraries(dnnl INTERFACE "${DNNL_LIBRARY}")
 
