@@ -73,8 +73,8 @@ class Delegate {
 
 // Scalar, portable, integer-exact for int8: the oracle that every other delegate is held against. Supports every operator.
 const Delegate& ReferenceDelegate();
-// Optimized CPU kernels of oneDNN, fp32 and int8. An int8 activation may differ from the reference's by one quantization step a
-// node (float against double requantization); fp32 by rounding.
+// Optimized CPU kernels of oneDNN, fp32, bf16 and int8. An int8 activation may differ from the reference's by one quantization
+// step a node (float against double requantization); fp32 and bf16 by rounding.
 const Delegate& OneDnnDelegate();
 
 // NOT_FOUND [DELEGATE_UNKNOWN].

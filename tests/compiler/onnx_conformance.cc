@@ -11,6 +11,7 @@
 #include <sstream>
 #include <utility>
 
+#include "device_client/runtime/session.h"
 #include "registry/compiler/onnx/import.h"
 #include "registry/compiler/onnx/operators.h"
 #include "registry/compiler/onnx/tensor.h"
@@ -210,7 +211,29 @@ class Case {
       inputs.push_back(ToBytes(value.bytes));
     }
     EF_ASSIGN_OR_RETURN(const auto outputs, runtime::RunOnReference(imported, inputs));
-    return Compare(imported, outputs, set.outputs);
+    EF_RETURN_IF_ERROR(Compare(imported, outputs, set.outputs));
+    Status status = RunSession(imported, inputs, set.outputs);
+    return status.ok() ? status : std::move(status).Annotate("on the onednn delegate");
+  }
+
+  // On the delegate that devices use. Sessions have inputs, and activations with elements.
+  static Status RunSession(const runtime::Graph& imported, const std::vector<Bytes>& inputs,
+                           const std::vector<onnx::TensorProto>& expected) {
+    const bool empty = std::ranges::any_of(imported.tensors, [](const runtime::Tensor& tensor) {
+      return !tensor.is_constant() && runtime::ElementCount(tensor.shape) == 0;
+    });
+    if (imported.inputs.empty() || empty) return OkStatus();
+    const auto graph = std::make_shared<const runtime::Graph>(imported);
+    EF_ASSIGN_OR_RETURN(const auto session, runtime::Session::Create(graph));
+    std::vector<Bytes> outputs;
+    for (const runtime::TensorId id : graph->outputs) {
+      const runtime::Tensor& tensor = graph->tensor(id);
+      outputs.emplace_back(static_cast<std::size_t>(runtime::ElementCount(tensor.shape)) * runtime::SizeOf(tensor.type));
+    }
+    const std::vector<ByteView> from(inputs.begin(), inputs.end());
+    const std::vector<std::span<std::byte>> to(outputs.begin(), outputs.end());
+    EF_RETURN_IF_ERROR(session->Run(from, to));
+    return Compare(imported, outputs, expected);
   }
 
   static Result<TensorValue> Value(const onnx::TensorProto& tensor) {
@@ -311,7 +334,8 @@ std::string WriteOperatorList(const std::vector<ConformanceResult>& results) {
          "Of ONNX's "
       << results.size() << " test models (Debian's libonnx-testdata), **" << passed
       << " pass**: the importer takes them, and the reference "
-         "kernels give the outputs that ONNX gives, within 0.1 % for float32 and exactly for integers. In "
+         "kernels and the onednn delegate give the outputs that ONNX gives, within 0.1 % for float32 and exactly for integers. "
+         "In "
       << with_constants
       << " of these some inputs are given as constants, because the operator needs them so. Every other model is refused with "
          "a message that names "

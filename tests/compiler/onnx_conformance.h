@@ -1,5 +1,5 @@
-// ONNX's own test models (Debian's libonnx-testdata): each is imported, run on the reference kernels and compared with the
-// outputs that ONNX gives.
+// ONNX's own test models (Debian's libonnx-testdata): each is imported, run on the reference kernels and in a session on the
+// onednn delegate, and compared with the outputs that ONNX gives.
 #pragma once
 
 #include <filesystem>
