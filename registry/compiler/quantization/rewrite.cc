@@ -49,6 +49,7 @@ class SharedRanges {
  public:
   SharedRanges(const runtime::Graph& graph, std::span<const ActivationRange> ranges)
       : ranges_(ranges.begin(), ranges.end()), leader_(ranges.size()) {
+    if (ranges.empty()) return;  // nothing was calibrated, so nothing becomes int8
     std::iota(leader_.begin(), leader_.end(), std::size_t{0});
     for (const Node& node : graph.nodes) {
       if (!Moves(node)) continue;
