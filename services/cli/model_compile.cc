@@ -23,6 +23,7 @@ struct CompileSpec {
   std::string evaluation;
   double accuracy_drop = 1.0;
   std::string report;
+  std::string report_html;
   std::string calibration_method = "min-max";
   std::string metric = "top1";
   std::string former;
@@ -31,17 +32,14 @@ struct CompileSpec {
 
 Error Usage(std::string message) { return InvalidArgument(kReasonUsage, std::move(message)); }
 
-// The report as a page lies beside the one in JSON.
-std::string PagePath(const CompileSpec& spec) { return fs::path(spec.report).replace_extension(".html").string(); }
-
 Status CheckSpec(const CompileSpec& spec) {
   if (spec.precision == "int8" && spec.calibration.empty()) {
     return Usage("--precision int8 needs --calibration DATA.npz: examples of what the model will see");
   }
-  EF_RETURN_IF_ERROR(CheckWritable(spec.output));
-  if (spec.report.empty()) return OkStatus();
-  EF_RETURN_IF_ERROR(CheckWritable(spec.report));
-  return CheckWritable(PagePath(spec));
+  for (const std::string& path : {spec.output, spec.report, spec.report_html}) {
+    if (!path.empty()) EF_RETURN_IF_ERROR(CheckWritable(path));
+  }
+  return OkStatus();
 }
 
 // "name=1x3x224x224" as the importer writes it: "name=1,3,224,224". A name may hold an 'x', but sizes come last.
@@ -58,14 +56,28 @@ Result<std::vector<compiler::InputShape>> ParseShapes(const std::vector<std::str
   return shapes;
 }
 
-Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec& spec) {
+compiler::CompileOptions OptionsOf(const CompileSpec& spec) {
+  compiler::CompileOptions options;
+  options.accuracy_drop_points_max = spec.accuracy_drop;
+  // The command line admits only names that these know.
+  options.precisions = {compiler::ParseVariantPrecision(spec.precision).value_or(compiler::VariantPrecision::kFp32)};
+  options.quantization = spec.quantization;
+  options.quantization.calibration.method =
+      compiler::ParseCalibrationMethod(spec.calibration_method).value_or(compiler::CalibrationMethod::kMinMax);
+  options.metric = spec.metric == "mse" ? compiler::Metric::kMse : compiler::Metric::kTop1;
+  return options;
+}
+
+Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec& spec,
+                                            std::vector<compiler::InputShape> shapes) {
   EF_ASSIGN_OR_RETURN(const auto network, MappedFile::Open(spec.network));
   std::shared_ptr<const MappedFile> calibration;
   std::shared_ptr<const MappedFile> evaluation;
   compiler::CompileInput input;
   input.name = fs::path(spec.network).stem().string();
   input.onnx = network->bytes();
-  EF_ASSIGN_OR_RETURN(input.shapes, ParseShapes(spec.shapes));
+  input.shapes = std::move(shapes);
+  input.options = OptionsOf(spec);
   std::shared_ptr<const MappedFile> former;
   if (spec.precision != "fp32" && !spec.calibration.empty()) {
     EF_ASSIGN_OR_RETURN(calibration, MappedFile::Open(spec.calibration));
@@ -79,13 +91,6 @@ Result<compiler::CompileOutput> RunCompiler(Context& context, const CompileSpec&
     EF_ASSIGN_OR_RETURN(former, MappedFile::Open(spec.former));
     input.former.push_back({spec.precision, former->bytes()});
   }
-  input.options.accuracy_drop_points_max = spec.accuracy_drop;
-  // The command line admits only names that these know.
-  input.options.precisions = {compiler::ParseVariantPrecision(spec.precision).value_or(compiler::VariantPrecision::kFp32)};
-  input.options.quantization = spec.quantization;
-  input.options.quantization.calibration.method =
-      compiler::ParseCalibrationMethod(spec.calibration_method).value_or(compiler::CalibrationMethod::kMinMax);
-  input.options.metric = spec.metric == "mse" ? compiler::Metric::kMse : compiler::Metric::kTop1;
   input.on_stage = [&context](std::string_view stage) { context.out.Note("compiling: " + std::string(stage)); };
   return compiler::Compile(input);
 }
@@ -109,31 +114,32 @@ void PrintCompiled(Context& context, const CompileSpec& spec, const compiler::Co
                            {"precision", chosen.precision},
                            {"bytes", chosen.efm.size()},
                            {"share_of_fp32", share},
-                           {"parameters", output.parameter_count},
+                           {"trainable_parameters", output.parameter_count},
+                           {"metric", spec.metric},
                            {"variants", variants}});
     return;
   }
   context.out.PrintFields({{"file", spec.output},
                            {"precision", chosen.precision},
                            {"size", FormatBytes(chosen.efm.size()) + ", " + FormatPercent(share) + " of fp32"},
-                           {"parameters", std::to_string(output.parameter_count)}});
+                           {"trainable parameters", std::to_string(output.parameter_count)}});
   if (!chosen.metrics) return;
   std::vector<Row> rows;
   for (const compiler::Variant& variant : output.variants) {
     rows.push_back({variant.precision, FormatPercent(variant.metrics->accuracy), FormatNumber(variant.metrics->loss),
                     FormatBytes(variant.efm.size())});
   }
-  context.out.PrintTable({"PRECISION", "ACCURACY", "LOSS", "SIZE"}, rows);
+  const bool mse = spec.metric == "mse";
+  context.out.PrintTable({"PRECISION", mse ? "R SQUARED" : "ACCURACY", mse ? "MSE" : "LOSS", "SIZE"}, rows);
 }
 
 Status Compile(Context& context, const CompileSpec& spec) {
   EF_RETURN_IF_ERROR(CheckSpec(spec));
-  auto output = RunCompiler(context, spec);
+  EF_ASSIGN_OR_RETURN(auto shapes, ParseShapes(spec.shapes));
+  auto output = RunCompiler(context, spec, std::move(shapes));
   if (!output) return std::move(output).error().Annotate(spec.network);
-  if (!spec.report.empty()) {
-    EF_RETURN_IF_ERROR(WriteFileAtomic(PagePath(spec), AsBytes(output->report_html)));
-    EF_RETURN_IF_ERROR(WriteFileAtomic(spec.report, AsBytes(output->report_json)));
-  }
+  if (!spec.report.empty()) EF_RETURN_IF_ERROR(WriteFileAtomic(spec.report, AsBytes(output->report_json)));
+  if (!spec.report_html.empty()) EF_RETURN_IF_ERROR(WriteFileAtomic(spec.report_html, AsBytes(output->report_html)));
   if (output->refusal) return FailedPrecondition(kReasonModelRefused, *output->refusal);
   const auto chosen = std::ranges::find(output->variants, spec.precision, &compiler::Variant::precision);
   if (chosen == output->variants.end()) return Internal("VARIANT_MISSING", "the compiler made no " + spec.precision + " file");
@@ -145,11 +151,11 @@ Status Compile(Context& context, const CompileSpec& spec) {
 constexpr char kExamples[] =
     "  edgefleet model compile cnn.onnx -o cnn.efm\n"
     "  edgefleet model compile cnn.onnx -o cnn-int8.efm --precision int8 --calibration train.npz \\\n"
-    "      --eval test.npz --max-accuracy-drop 0.5 --report report.json\n"
+    "      --eval test.npz --max-accuracy-drop 0.5 --report report.json --report-html report.html\n"
     "  edgefleet model compile detector.onnx -o detector.efm --shape image=1x3x32..960x32..960\n"
     "\n"
     "Needs no server. A network that loses more accuracy than allowed is refused (exit code 5), and no file is written but\n"
-    "the report.\n";
+    "the reports.\n";
 
 void AddQuantizationOptions(CLI::App& command, CompileSpec& spec) {
   compiler::QuantizationOptions& options = spec.quantization;
@@ -201,8 +207,8 @@ void AddModelCompileCommand(CLI::App& model, Action& action) {
                    "points of accuracy on --eval that may be lost against fp32 before the network is refused")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0));
-  command->add_option("--report", spec->report,
-                      "where to write the compiler's report, JSON; a page for people goes beside it, .html");
+  command->add_option("--report", spec->report, "where to write the compiler's report, JSON");
+  command->add_option("--report-html", spec->report_html, "where to write it as a page for people");
   AddQuantizationOptions(*command, *spec);
 }
 

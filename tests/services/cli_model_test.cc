@@ -53,7 +53,7 @@ class ModelFiles : public testing::Test {
     fp32_ = Command({"compile", File("cnn.onnx"), "-o", File("fp32.efm"), "--json"});
     int8_ = Command({"compile", File("cnn.onnx"), "-o", File("int8.efm"), "--precision", "int8", "--calibration",
                      File("images.npz"), "--eval", File("data.npz"), "--max-accuracy-drop", "100", "--report",
-                     File("report.json"), "--json"});
+                     File("report.json"), "--report-html", File("report.html"), "--json"});
   }
   static void TearDownTestSuite() { delete std::exchange(folder_, nullptr); }
 
@@ -103,7 +103,7 @@ TEST_F(ModelFiles, CompilesEachPrecision) {
   ASSERT_EQ(fp32_.exit_code, 0) << fp32_.out << fp32_.err;
   const auto fp32 = json::parse(fp32_.out);
   EXPECT_EQ(fp32["precision"], "fp32");
-  EXPECT_EQ(fp32["parameters"], 105'866);
+  EXPECT_EQ(fp32["trainable_parameters"], 105'866);
   EXPECT_EQ(fp32["bytes"], fs::file_size(File("fp32.efm")));
   ASSERT_EQ(int8_.exit_code, 0) << int8_.out << int8_.err;
   const auto int8 = json::parse(int8_.out);
@@ -111,10 +111,47 @@ TEST_F(ModelFiles, CompilesEachPrecision) {
   EXPECT_LT(int8["share_of_fp32"], 0.26);
   EXPECT_EQ(int8["variants"][1]["examples"], kExamples);
   EXPECT_EQ(json::parse(std::ifstream(File("report.json")))["decision"], "accepted");
+  EXPECT_THAT(ToString(*ReadFile(File("report.html"), 1 << 22)), HasSubstr("<html"));
   // The same network gives the same bytes; as text there is a table.
   const auto again = Command({"compile", File("cnn.onnx"), "-o", File("again.efm"), "--eval", File("data.npz")});
-  EXPECT_THAT(again.out, AllOf(HasSubstr("precision:   fp32"), HasSubstr("ACCURACY")));
+  EXPECT_THAT(again.out, AllOf(HasSubstr("fp32       "), HasSubstr("ACCURACY")));
   EXPECT_EQ(*ReadFile(File("again.efm"), 1 << 20), *ReadFile(File("fp32.efm"), 1 << 20));
+}
+
+// Each precision makes a smaller file that still runs; what was measured is told.
+TEST_F(ModelFiles, CompilesToSmallerWeights) {
+  struct Case {
+    std::vector<std::string> options;
+    double share_max;
+  };
+  for (const Case& c :
+       {Case{{"--precision", "fp16"}, 0.51}, Case{{"--precision", "bf16"}, 0.51},
+        Case{{"--precision", "int4", "--group-size", "32"}, 0.2},
+        Case{{"--precision", "mixed", "--calibration", File("images.npz"), "--max-size", "0.5"}, 0.52},
+        Case{{"--precision", "int8", "--calibration", File("images.npz"), "--calibration-method", "entropy", "--per-tensor"},
+             0.26}}) {
+    std::vector<std::string> arguments{"compile",          File("cnn.onnx"), "-o",  File("small.efm"),     "--json", "--eval",
+                                       File("images.npz"), "--metric",       "mse", "--max-accuracy-drop", "100"};
+    arguments.insert(arguments.end(), c.options.begin(), c.options.end());
+    const auto result = Command(arguments);
+    ASSERT_EQ(result.exit_code, 0) << c.options[1] << result.out << result.err;
+    const auto compiled = json::parse(result.out);
+    EXPECT_EQ(compiled["precision"], c.options[1]);
+    EXPECT_LT(compiled["share_of_fp32"], c.share_max) << c.options[1];
+    EXPECT_GE(compiled["variants"][1]["loss"], 0) << c.options[1];
+    EXPECT_EQ(Command({"run", File("small.efm"), "-i", File("images.npz"), "-o", File("small.npz")}).exit_code, 0)
+        << c.options[1];
+  }
+}
+
+TEST_F(ModelFiles, SizesAreFixedByShape) {
+  const auto compile = [](const char* shape) {
+    return Command({"compile", File("cnn.onnx"), "-o", File("shaped.efm"), "--shape", shape, "--json"});
+  };
+  ASSERT_EQ(compile("image=5x1x28x28").exit_code, 0);
+  EXPECT_EQ(json::parse(Command({"inspect", File("shaped.efm"), "--json"}).out)["inputs"][0]["shape"], json({5, 1, 28, 28}));
+  EXPECT_EQ(json::parse(compile("image=5").out)["error"]["reason"], "BAD_SHAPE");
+  EXPECT_EQ(json::parse(compile("5x1x28x28").out)["error"]["reason"], "BAD_USAGE");
 }
 
 TEST_F(ModelFiles, InspectsWhatIsInAFile) {
