@@ -375,7 +375,7 @@ struct Slice {  // x, starts, ends, axes?, steps? (int64 or int32, known when sh
   static constexpr std::string_view kName = "Slice";
   static void Fields(auto&, auto&&) {}
 };
-struct Gather {  // x, indices (int32 or int64); an index outside is an error when it is known, else it is clamped
+struct Gather {  // x, indices (int32 or int64); an index outside is an error
   std::int32_t axis = 0;
   static constexpr std::string_view kName = "Gather";
   static void Fields(auto& op, auto&& visit) { visit("axis", op.axis); }

@@ -144,8 +144,11 @@ void FloatSteps::AddOperator(const FullyConnected& op, const Node& node) {
   const auto& shape = At(w).shape;
   const std::int64_t rows = ElementCount(At(y).shape) / shape[0];
   const std::optional<View> bias = Bias(node, shape[0]);
-  const dnnl::inner_product_forward::desc desc(prop_kind::forward_inference, Plain({rows, shape[1]}, type),
-                                               AnyLayout(shape, type), DescOf(bias), Plain({rows, shape[0]}, type));
+  // With few rows the weights are read once, whatever their layout: they stay where they are mapped.
+  constexpr std::int64_t kFewRows = 4;
+  const auto layout = rows <= kFewRows && type == Type::f32 ? Plain(shape, type) : AnyLayout(shape, type);
+  const dnnl::inner_product_forward::desc desc(prop_kind::forward_inference, Plain({rows, shape[1]}, type), layout,
+                                               DescOf(bias), Plain({rows, shape[0]}, type));
   const dnnl::inner_product_forward::primitive_desc pd(desc, WithActivation(op.activation), Engine());
   Program::Arguments arguments{{DNNL_ARG_SRC, Rows(x, {rows, shape[1]}, type)},
                                {DNNL_ARG_WEIGHTS, Weights(w, Plain(shape, type), pd.weights_desc())}};
