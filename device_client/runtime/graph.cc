@@ -76,13 +76,6 @@ std::string_view OperatorName(const Operator& op) {
   return std::visit([](const auto& each) { return each.kName; }, op);
 }
 
-void MakeBatchDynamic(Graph& graph) {
-  graph.dynamic.clear();
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
-    graph.dynamic.push_back({static_cast<std::int32_t>(i), 0, 1, kBatchMax, std::string(kBatchSymbol)});
-  }
-}
-
 std::int64_t ElementCount(const std::vector<std::int64_t>& shape) {
   std::int64_t count = 1;
   for (const std::int64_t dimension : shape) count *= dimension;

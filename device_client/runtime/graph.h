@@ -94,8 +94,7 @@ struct Graph {
   const Tensor& tensor(TensorId id) const { return tensors[static_cast<std::size_t>(id)]; }
 };
 
-// Makes dimension 0 of every input the batch, of 1 to 65,536 examples.
-void MakeBatchDynamic(Graph& graph);
+// The most examples a session takes at once.
 inline constexpr std::int64_t kBatchMax = 65'536;
 
 std::int64_t ElementCount(const std::vector<std::int64_t>& shape);

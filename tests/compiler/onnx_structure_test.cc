@@ -31,7 +31,7 @@ std::string Refusal(const OnnxModel& model, const ImportOptions& options = {}) {
 
 Bytes BytesOf(const std::vector<float>& values) { return ToBytes(std::as_bytes(std::span(values))); }
 
-std::vector<float> FloatsOf(const Bytes& bytes) {
+std::vector<float> Floats(const Bytes& bytes) {
   std::vector<float> values(bytes.size() / sizeof(float));
   std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
   return values;
@@ -50,7 +50,7 @@ std::vector<float> RunFloats(const Result<runtime::Graph>& graph, const std::vec
     ADD_FAILURE() << outputs.error().ToString();
     return {};
   }
-  return FloatsOf(outputs->at(0));
+  return Floats(outputs->at(0));
 }
 
 const runtime::Tensor& InputOf(const runtime::Graph& graph, std::size_t index = 0) { return graph.tensor(graph.inputs[index]); }
@@ -94,7 +94,7 @@ TEST(OnnxSizes, ASymbolicFirstDimensionIsTheBatch) {
     ASSERT_TRUE(graph) << graph.error().ToString();
     ASSERT_THAT(graph->dynamic, SizeIs(1));
     EXPECT_EQ(graph->dynamic[0].symbol, runtime::kBatchSymbol);
-    EXPECT_EQ(graph->dynamic[0].max, kBatchMax);
+    EXPECT_EQ(graph->dynamic[0].max, runtime::kBatchMax);
     EXPECT_THAT(InputOf(*graph).shape, ElementsAre(1, 3));
   }
   OnnxModel fixed = WithInput({"4", "3"});

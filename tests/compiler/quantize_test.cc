@@ -314,7 +314,7 @@ TEST(Rewrite, EmbeddingsAreInt8) {
   const auto runner = ExampleRunner::Create(std::make_shared<const Graph>(quantized->graph), examples);
   ASSERT_TRUE(runner) << runner.error().ToString();
   ASSERT_TRUE((*runner)->Run(0).ok());
-  const auto values = FloatsOf(*Find(*fp32, "table"));
+  const auto values = Floats(*Find(*fp32, "table"));
   const auto outputs = (*runner)->Outputs();
   for (std::size_t i = 0; i < 12; ++i) {
     EXPECT_NEAR(outputs[i], values[static_cast<std::size_t>(indices[i / 4]) * 4 + i % 4], 0.51 * 2 / 255);
@@ -394,7 +394,7 @@ TEST(Equalize, KeepsTheFunction) {
   const auto pairs = Equalize(equal);
   ASSERT_TRUE(pairs);
   EXPECT_EQ(*pairs, 1U);
-  EXPECT_EQ(FloatsOf(graph->tensor(graph->nodes[0].inputs[1]))[0], FloatsOf(TwoLayers(8)->tensor(1))[0]);
+  EXPECT_EQ(Floats(graph->tensor(graph->nodes[0].inputs[1]))[0], Floats(TwoLayers(8)->tensor(1))[0]);
   const auto x = Random(16, 5);
   const auto before = RunGraph(graph, x);
   const auto after = RunGraph(std::make_shared<const Graph>(equal), x);
@@ -547,8 +547,8 @@ TEST(Prune, WeightsBecomeZeroInACopy) {
   std::size_t all = 0;
   for (std::size_t i = 0; i < graph->nodes.size(); ++i) {
     if (!WeightedLayerOf(*graph, graph->nodes[i])) continue;
-    const auto after = FloatsOf(pruned.tensor(pruned.nodes[i].inputs[1]));
-    const auto before = FloatsOf(graph->tensor(graph->nodes[i].inputs[1]));
+    const auto after = Floats(pruned.tensor(pruned.nodes[i].inputs[1]));
+    const auto before = Floats(graph->tensor(graph->nodes[i].inputs[1]));
     zeros += std::ranges::count(after, 0.0F);
     all += after.size();
     EXPECT_EQ(std::ranges::count(before, 0.0F), 0);

@@ -15,6 +15,14 @@
 
 namespace edgefleet::runtime::testing {
 
+// Makes dimension 0 of every input the batch.
+inline void MakeBatchDynamic(Graph& graph) {
+  graph.dynamic.clear();
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+    graph.dynamic.push_back({static_cast<std::int32_t>(i), 0, 1, kBatchMax, std::string(kBatchSymbol)});
+  }
+}
+
 inline Quantization PerTensor(float scale, std::int32_t zero_point = 0) { return {{scale}, {zero_point}, -1}; }
 
 class GraphBuilder {

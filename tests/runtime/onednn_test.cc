@@ -15,6 +15,7 @@ namespace {
 using testing::AddOp;
 using testing::GlobalAverageOp;
 using testing::GraphBuilder;
+using testing::MakeBatchDynamic;
 using testing::PerTensor;
 using testing::RandomFloats;
 using testing::RandomInt8;

@@ -114,7 +114,7 @@ Status ImportClip(NodeContext& node) {
   EF_ASSIGN_OR_RETURN(const TensorId max, node.Input(2));
   const auto bound = [&](TensorId id, float fallback) -> Result<float> {
     if (id == runtime::kAbsent) return fallback;
-    EF_ASSIGN_OR_RETURN(const auto values, node.FloatsOf(id));
+    EF_ASSIGN_OR_RETURN(const auto values, node.Floats(id));
     if (values.size() != 1) return node.Bad("its bounds must be scalars");
     return values[0];
   };

@@ -22,7 +22,6 @@ struct ImportLimits {
 
 inline constexpr int kOpsetMin = 7;
 inline constexpr int kOpsetMax = 18;
-inline constexpr std::int64_t kBatchMax = 65'536;
 inline constexpr std::int64_t kOpenMax = 1 << 20;
 
 // The sizes of one input. A dimension with min < max stays dynamic; with min = max it is fixed; {0, 0} leaves it as the model
@@ -50,9 +49,9 @@ struct ImportOptions {
 // order. float64, float16 and bfloat16 become float32; int16 and uint16 become int32; uint32 and uint64 become int64.
 //
 // Dimensions that are numbers are fixed. A symbolic dimension 0 that is not named after something else is the batch: dynamic, 1
-// by default, at most kBatchMax; if the network does not work with other batches, it is fixed at 1. Other symbolic dimensions
-// have the sizes in `shapes`; bounded ones default to their maximum. Those that are not there stay open, 1 to kOpenMax, if the
-// network works with several sizes, and default to one of these.
+// by default, at most runtime::kBatchMax; if the network does not work with other batches, it is fixed at 1. Other symbolic
+// dimensions have the sizes in `shapes`; bounded ones default to their maximum. Those that are not there stay open, 1 to
+// kOpenMax, if the network works with several sizes, and default to one of these.
 //
 // Parameters are the float32 weights and biases of Conv2d and FullyConnected that nothing else reads, in order of first use.
 //

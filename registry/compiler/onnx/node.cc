@@ -162,12 +162,6 @@ Result<std::int64_t> NodeContext::Axis(std::int64_t axis, std::int64_t rank) con
 
 // ---- constants
 
-bool NodeContext::IsConstant(int index) {
-  if (!has_input(index)) return false;
-  const Value* value = scope_.Find(node_.input(index));
-  return value != nullptr && (value->constant != nullptr || At(value->id).is_constant());
-}
-
 bool NodeContext::IsWeights(int index, int rank) {
   if (!has_input(index)) return false;
   const Value* value = scope_.Find(node_.input(index));
@@ -213,7 +207,7 @@ Result<std::vector<std::int64_t>> NodeContext::IntegersOf(TensorId id) {
   }
 }
 
-Result<std::vector<float>> NodeContext::FloatsOf(TensorId id) {
+Result<std::vector<float>> NodeContext::Floats(TensorId id) {
   const runtime::Tensor& tensor = At(id);
   if (!tensor.is_constant()) return Unsupported("'" + tensor.name + "' must be a constant; export with constant folding on");
   if (tensor.type != DataType::kFloat32) return Bad("'" + tensor.name + "' must be float32");
@@ -227,7 +221,7 @@ Result<std::vector<std::int64_t>> NodeContext::Integers(int index) {
 
 Result<std::vector<float>> NodeContext::FloatValues(int index) {
   EF_ASSIGN_OR_RETURN(const TensorId id, Input(index));
-  return FloatsOf(id);
+  return Floats(id);
 }
 
 std::string NodeContext::StepName() {

@@ -55,7 +55,6 @@ class NodeContext {
   Result<std::int64_t> Axis(std::int64_t axis, std::int64_t rank) const;
 
   // Values of constants.
-  bool IsConstant(int index);
   // A float32 constant, or one that is dequantized, of so many dimensions (any if negative).
   bool IsWeights(int index, int rank = -1);
   // A value that follows from the sizes of the inputs, or from constants alone.
@@ -64,7 +63,7 @@ class NodeContext {
   Result<std::vector<std::int64_t>> Integers(int index);  // int64, int32, int8, uint8, bool
   Result<std::vector<float>> FloatValues(int index);
   Result<std::vector<std::int64_t>> IntegersOf(TensorId id);
-  Result<std::vector<float>> FloatsOf(TensorId id);
+  Result<std::vector<float>> Floats(TensorId id);
 
   // New constants.
   Result<TensorId> Constant(runtime::DataType type, Shape shape, ByteView bytes,

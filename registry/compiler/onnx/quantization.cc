@@ -39,7 +39,7 @@ Result<std::optional<Quantization>> ToAttribute(NodeContext& node, const Scheme&
     return std::optional<Quantization>();
   }
   Quantization quantization;
-  EF_ASSIGN_OR_RETURN(quantization.scales, node.FloatsOf(scheme.scale));
+  EF_ASSIGN_OR_RETURN(quantization.scales, node.Floats(scheme.scale));
   for (const float scale : quantization.scales) {
     if (!(scale > 0) || !std::isfinite(scale)) return node.Bad("its scales must be positive and finite");
   }

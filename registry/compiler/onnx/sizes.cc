@@ -132,7 +132,7 @@ Result<InputSizes::Size> InputSizes::SizeOf(const onnx::ValueInfoProto& input, i
   InputShape::Dimension wanted;
   if (const InputShape* given = Given(input.name())) wanted = given->dimensions[static_cast<std::size_t>(axis)];
   if (const auto found = by_symbol_.find(name); wanted.min == 0 && found != by_symbol_.end()) wanted = found->second;
-  if (wanted.min == 0 && batch) wanted = {1, fixed_batch_ ? 1 : kBatchMax};
+  if (wanted.min == 0 && batch) wanted = {1, fixed_batch_ ? 1 : runtime::kBatchMax};
   const std::string symbol = name.empty() ? input.name() + "." + std::to_string(axis) : name;
   if (wanted.min == 0 && open_default_ > 0 && !dim.has_dim_value()) return Size{open_default_, 1, kOpenMax, symbol};
   if (wanted.min == 0) {

@@ -129,11 +129,6 @@ void GraphEditor::Apply() {
   runtime::RemoveDead(graph_);
 }
 
-std::span<const float> Floats(const runtime::Tensor& tensor) {
-  if (!tensor.is_constant() || tensor.type != runtime::DataType::kFloat32) return {};
-  return {reinterpret_cast<const float*>(tensor.data.data()), tensor.data.size() / sizeof(float)};
-}
-
 std::optional<float> ScalarOf(const runtime::Tensor& tensor) {
   const std::span<const float> values = Floats(tensor);
   if (values.empty()) return std::nullopt;

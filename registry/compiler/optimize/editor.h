@@ -11,6 +11,7 @@
 
 #include "device_client/runtime/arena.h"
 #include "device_client/runtime/graph.h"
+#include "registry/compiler/values.h"
 
 namespace edgefleet::compiler {
 
@@ -67,8 +68,6 @@ class GraphEditor {
   std::shared_ptr<std::vector<std::shared_ptr<const void>>> storage_;
 };
 
-// The values of an fp32 constant; empty for anything else.
-std::span<const float> Floats(const runtime::Tensor& tensor);
 // The value of an fp32 constant whose elements are all the same.
 std::optional<float> ScalarOf(const runtime::Tensor& tensor);
 

@@ -52,7 +52,7 @@ std::vector<float> LargestOf(std::span<const float> values, const Slices& slices
 }
 
 QuantizedConstant Int8Constant(const Tensor& weights, const Slices& slices, std::vector<float> scales) {
-  const std::span<const float> values = FloatsOf(weights);
+  const std::span<const float> values = Floats(weights);
   const std::vector<std::int8_t> q = QuantizeInt8(values, scales, slices.inner);
   std::vector<float> real(q.size());
   for (std::size_t i = 0; i < q.size(); ++i) real[i] = static_cast<float>(q[i]) * scales[slices.Of(i)];
@@ -65,7 +65,7 @@ bool HasScales(FormerConstant former, const Slices& slices) {
 }
 
 QuantizedConstant Int4Constant(const Tensor& weights, std::int32_t group_size, FormerConstant former) {
-  const auto values = FloatsOf(weights);
+  const auto values = Floats(weights);
   const std::size_t rows = weights.shape.empty() ? 1 : static_cast<std::size_t>(weights.shape[0]);
   const auto group = static_cast<std::size_t>(group_size);
   const bool again = former != nullptr && former->quantization && former->quantization->group_size == group_size;
@@ -81,7 +81,7 @@ QuantizedConstant Int4Constant(const Tensor& weights, std::int32_t group_size, F
 
 QuantizedConstant QuantizeHalf(const Tensor& constant, DataType type) {
   const bool half = type == DataType::kFloat16;
-  const std::vector<std::uint16_t> bits = half ? QuantizeFloat16(FloatsOf(constant)) : QuantizeBFloat16(FloatsOf(constant));
+  const std::vector<std::uint16_t> bits = half ? QuantizeFloat16(Floats(constant)) : QuantizeBFloat16(Floats(constant));
   std::vector<float> real;
   for (const std::uint16_t each : bits) {
     real.push_back(half ? runtime::ToFloat(runtime::Float16{each}) : runtime::ToFloat(runtime::BFloat16{each}));
@@ -97,7 +97,7 @@ QuantizedConstant QuantizeWeights(const Tensor& weights, const WeightedLayer& la
   }
   const Slices slices(weights, per_tensor ? -1 : layer.channel_axis);
   if (HasScales(former, slices)) return Int8Constant(weights, slices, former->quantization->scales);
-  std::vector<float> scales = LargestOf(FloatsOf(weights), slices);
+  std::vector<float> scales = LargestOf(Floats(weights), slices);
   for (float& scale : scales) scale = std::clamp(Int8Scale({&scale, 1}), float{kScaleMin}, float{kScaleMax});
   return Int8Constant(weights, slices, std::move(scales));
 }
@@ -110,7 +110,7 @@ Result<QuantizedConstant> QuantizeInt8Weights(const Tensor& weights, const Weigh
     double& scale = least[o % slices.count];
     scale = std::max(scale, std::abs(double{bias[o]}) / (double{input_scale} * kBiasMax));
   }
-  std::vector<float> scales = LargestOf(FloatsOf(weights), slices);
+  std::vector<float> scales = LargestOf(Floats(weights), slices);
   for (std::size_t i = 0; i < scales.size(); ++i) {
     scales[i] = Int8Scale({&scales[i], 1});
     if (HasScales(former, slices)) scales[i] = former->quantization->scales[i];
@@ -141,7 +141,7 @@ QuantizedConstant QuantizeBias(std::span<const float> bias, float input_scale, s
 QuantizedConstant QuantizeOperand(const Tensor& constant, AffineScale scale) {
   std::vector<std::int8_t> q;
   std::vector<float> real;
-  for (const float value : FloatsOf(constant)) {
+  for (const float value : Floats(constant)) {
     const double level = std::nearbyint(double{value} / scale.scale) + scale.zero_point;
     q.push_back(static_cast<std::int8_t>(std::clamp(level, -128.0, 127.0)));
     real.push_back(scale.scale * static_cast<float>(q.back() - scale.zero_point));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device_client/runtime/graph.h"
+#include "registry/compiler/values.h"
 
 namespace edgefleet::compiler {
 
@@ -43,9 +44,5 @@ bool IsEmbedding(const runtime::Graph& graph, const runtime::Node& node);
 // Operators that int8 and bf16 variants run on int8 and bf16 where their inputs are: activations, averages, Add, Sub, Mul, Min,
 // Max and PRelu.
 bool FollowsItsInputs(const runtime::Operator& op);
-
-inline std::span<const float> FloatsOf(const runtime::Tensor& constant) {
-  return {reinterpret_cast<const float*>(constant.data.data()), constant.data.size() / sizeof(float)};
-}
 
 }  // namespace edgefleet::compiler

@@ -179,14 +179,14 @@ std::vector<float> PairScales(const runtime::Graph& graph, const LayerPair& pair
   const auto channels = static_cast<std::size_t>(w1.shape[0]);
   const auto rows2 = static_cast<std::size_t>(w2.shape[0]);
   const bool depthwise = IsDepthwise(graph, graph.nodes[pair.second]);
-  return EqualizationScales(RowRanges(FloatsOf(w1), channels),
-                            depthwise ? RowRanges(FloatsOf(w2), rows2) : ColumnRanges(FloatsOf(w2), rows2, channels));
+  return EqualizationScales(RowRanges(Floats(w1), channels),
+                            depthwise ? RowRanges(Floats(w2), rows2) : ColumnRanges(Floats(w2), rows2, channels));
 }
 
 // By what each row of `weights` is best divided to become that of `former`; 1 where it hardly differs or nothing fits.
 std::vector<float> FittingScales(const runtime::Tensor& weights, const runtime::Tensor& former) {
   const auto rows = static_cast<std::size_t>(weights.shape[0]);
-  const auto values = FloatsOf(weights);
+  const auto values = Floats(weights);
   const std::size_t columns = values.size() / rows;
   std::vector<float> real(values.size());
   runtime::WidenRows(former, former.data.data(), 0, weights.shape[0], real.data());
@@ -215,7 +215,7 @@ bool Stays(const std::vector<bool>& kept, std::size_t i) { return kept.empty() |
 
 // A constant without what does not stay.
 std::pair<std::vector<std::int64_t>, std::vector<float>> Reduced(const runtime::Tensor& tensor, const Kept& kept) {
-  const std::span<const float> values = FloatsOf(tensor);
+  const std::span<const float> values = Floats(tensor);
   std::vector<std::int64_t> shape = tensor.shape;
   const auto rows = static_cast<std::size_t>(shape[0]);
   const std::size_t columns = shape.size() > 1 ? static_cast<std::size_t>(shape[1]) : 1;
@@ -249,7 +249,7 @@ std::map<TensorId, Kept> KeptChannels(const runtime::Graph& graph, double share)
     const runtime::Tensor& weights = graph.tensor(first.inputs[1]);
     const auto rows = static_cast<std::size_t>(weights.shape[0]);
     std::vector<bool> stay(rows, true);
-    for (const std::size_t row : RowsToPrune(FloatsOf(weights), rows, share, RowNorm::kL2)) stay[row] = false;
+    for (const std::size_t row : RowsToPrune(Floats(weights), rows, share, RowNorm::kL2)) stay[row] = false;
     for (std::size_t i = 1; i < first.inputs.size(); ++i) {
       if (first.inputs[i] != kAbsent) kept[first.inputs[i]].rows = stay;
     }

@@ -138,7 +138,7 @@ class Rewriter {
     }
     ActivationRange range = ranges_.Of(id);
     if (At(id).is_constant()) {
-      const auto [low, high] = std::ranges::minmax(FloatsOf(At(id)));
+      const auto [low, high] = std::ranges::minmax(Floats(At(id)));
       range = {low, high};
     }
     const AffineScale scale = ScaleOf(range);
@@ -275,7 +275,7 @@ class Rewriter {
   void Note(Precision precision, const Tensor& weights, const QuantizedConstant& constant) {
     NodeQuantization& node = quantization();
     node.precision = precision;
-    meter_.Add(FloatsOf(weights), constant.real);
+    meter_.Add(Floats(weights), constant.real);
     node.weight_error = meter_.Measures();
     node.weight_bytes += constant.data.size();
     if (out_.weights.back().empty()) out_.weights.back() = constant.real;
@@ -322,7 +322,7 @@ class Rewriter {
   std::vector<float> BiasOf(const Node& node, const WeightedLayer& layer) const {
     std::vector<float> bias;
     if (layer.bias && *layer.bias < node.inputs.size() && node.inputs[*layer.bias] != kAbsent) {
-      const auto values = FloatsOf(At(node.inputs[*layer.bias]));
+      const auto values = Floats(At(node.inputs[*layer.bias]));
       bias.assign(values.begin(), values.end());
     }
     if (!layer.bias || input_.shifts.empty() || input_.shifts[index_].empty()) return bias;

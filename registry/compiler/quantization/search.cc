@@ -173,7 +173,7 @@ class Quantizer::Search {
       if (weights.empty() || (conv == nullptr && !std::holds_alternative<runtime::FullyConnected>(node.op))) continue;
       const auto& means = candidate.base->calibration->channel_means[static_cast<std::size_t>(node.inputs[0])];
       const runtime::Tensor& exact = graph.tensor(node.inputs[1]);
-      shifts[i] = MeanShift(FloatsOf(exact), weights, static_cast<std::size_t>(exact.shape[0]), means,
+      shifts[i] = MeanShift(Floats(exact), weights, static_cast<std::size_t>(exact.shape[0]), means,
                             conv == nullptr ? 1 : static_cast<std::size_t>(conv->groups));
     }
     return shifts;

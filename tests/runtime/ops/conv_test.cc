@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "device_client/runtime/ops/activation.h"
-#include "tests/runtime/ops/op_runner.h"
+#include "tests/runtime/ops/evaluate.h"
 
 namespace edgefleet::runtime {
 namespace {
@@ -104,18 +104,18 @@ TEST(Conv, RealsAgreeWithTheDefinition) {
     const Value x = RandomValue<float>(random, c.x);
     const Value w = RandomValue<float>(random, c.w);
     const Value bias = RandomValue<float>(random, {c.y[1]});
-    const auto xs = x.As<float>();
-    const auto ws = w.As<float>();
+    const auto xs = x.as<float>();
+    const auto ws = w.as<float>();
     std::vector<double> sums(static_cast<std::size_t>(ElementCount(c.y)));
     ForProducts(c, [&](std::int64_t y, std::int64_t i, std::int64_t j) { sums[y] += static_cast<double>(xs[i]) * ws[j]; });
     for (const bool with_bias : {false, true}) {
       const auto y = RunOp(c.op, with_bias ? std::vector{x, Unknown(w), bias} : std::vector{x, w});
       ASSERT_TRUE(y) << c.name << ": " << y.error().ToString();
-      ASSERT_EQ(y->shape, c.y) << c.name;
-      const auto ys = y->As<float>();
+      ASSERT_EQ(y->shape(), c.y) << c.name;
+      const auto ys = y->as<float>();
       for (std::size_t i = 0; i < ys.size(); ++i) {
         const std::size_t channel = i / static_cast<std::size_t>(c.y[2] * c.y[3]) % static_cast<std::size_t>(c.y[1]);
-        const double sum = sums[i] + (with_bias ? bias.As<float>()[channel] : 0);
+        const double sum = sums[i] + (with_bias ? bias.as<float>()[channel] : 0);
         ASSERT_NEAR(ys[i], Apply(ActivationOf(c.op), sum), 1e-5) << c.name << " at " << i;
       }
     }
@@ -134,14 +134,14 @@ TEST(Conv, Int8IsExact) {
     const Value w = RandomValue<std::int8_t>(random, c.w, per_channel);
     std::vector<std::int32_t> biases;
     for (std::int64_t o = 0; o < c.y[1]; ++o) biases.push_back(static_cast<std::int32_t>(random.Below(4096)) - 2048);
-    const auto xs = x.As<std::int8_t>();
-    const auto ws = w.As<std::int8_t>();
+    const auto xs = x.as<std::int8_t>();
+    const auto ws = w.as<std::int8_t>();
     std::vector<std::int64_t> sums(static_cast<std::size_t>(ElementCount(c.y)));
     ForProducts(c, [&](std::int64_t y, std::int64_t i, std::int64_t j) { sums[y] += (xs[i] - 3) * ws[j]; });
-    const auto y = RunOp(c.op, {Unknown(x), w, Make<std::int32_t>({c.y[1]}, biases)}, Whole(0.25F, -5));
+    const auto y = RunOp(c.op, {Unknown(x), w, Of<std::int32_t>({c.y[1]}, biases)}, Whole(0.25F, -5));
     ASSERT_TRUE(y) << c.name << ": " << y.error().ToString();
-    ASSERT_EQ(y->type, DataType::kInt8);
-    const auto ys = y->As<std::int8_t>();
+    ASSERT_EQ(y->tensor.type, DataType::kInt8);
+    const auto ys = y->as<std::int8_t>();
     for (std::size_t i = 0; i < ys.size(); ++i) {
       const auto channel = static_cast<std::int64_t>(i) / (c.y[2] * c.y[3]) % c.y[1];
       // All scales are powers of two but for (o + 1): the multiple is exact.
@@ -158,28 +158,28 @@ TEST(Conv, Int8IsExact) {
 TEST(Conv, BFloat16AndNarrowWeightsAreWidened) {
   SeededRandom random(3);
   const Value x = RandomValue<BFloat16>(random, {1, 2, 3, 3});
-  const Value w = Make<Float16>({1, 2, 1, 1}, {ToFloat16(0.5F), ToFloat16(-1.25F)});
-  const auto y = RunOp(Conv2d{}, {Unknown(x), w, Make<float>({1}, {0.125F})});
+  const Value w = Of<Float16>({1, 2, 1, 1}, {ToFloat16(0.5F), ToFloat16(-1.25F)});
+  const auto y = RunOp(Conv2d{}, {Unknown(x), w, Of<float>({1}, {0.125F})});
   ASSERT_TRUE(y) << y.error().ToString();
-  ASSERT_EQ(y->type, DataType::kBFloat16);
+  ASSERT_EQ(y->tensor.type, DataType::kBFloat16);
   for (std::size_t i = 0; i < 9; ++i) {
-    const auto xs = x.As<BFloat16>();
+    const auto xs = x.as<BFloat16>();
     const float sum = ToFloat(xs[i]) * 0.5F - ToFloat(xs[i + 9]) * 1.25F + 0.125F;
-    EXPECT_EQ(y->As<BFloat16>()[i].bits, ToBFloat16(sum).bits);
+    EXPECT_EQ(y->as<BFloat16>()[i].bits, ToBFloat16(sum).bits);
   }
-  const Value int8 = Make<std::int8_t>({2, 2, 1, 1}, {1, -2, 3, 4}, Quantization{{0.5F, 0.25F}, {}, 0});
-  const auto z = RunOp(Conv2d{}, {Make<float>({1, 2, 1, 1}, {1, 10}), int8});
+  const Value int8 = Of<std::int8_t>({2, 2, 1, 1}, {1, -2, 3, 4}, Quantization{{0.5F, 0.25F}, {}, 0});
+  const auto z = RunOp(Conv2d{}, {Of<float>({1, 2, 1, 1}, {1, 10}), int8});
   ASSERT_TRUE(z) << z.error().ToString();
-  EXPECT_EQ(z->As<float>(), (std::vector<float>{-9.5F, 10.75F}));
+  EXPECT_EQ(z->as<float>(), (std::vector<float>{-9.5F, 10.75F}));
 }
 
 TEST(Conv, RefusesWhatDoesNotFit) {
   const auto f = [](Shape shape) {
-    return Make<float>(shape, std::vector<float>(static_cast<std::size_t>(ElementCount(shape))));
+    return Of<float>(shape, std::vector<float>(static_cast<std::size_t>(ElementCount(shape))));
   };
   const auto q = [](Shape shape, std::optional<Quantization> quantization) {
-    return Make<std::int8_t>(shape, std::vector<std::int8_t>(static_cast<std::size_t>(ElementCount(shape))),
-                             std::move(quantization));
+    return Of<std::int8_t>(shape, std::vector<std::int8_t>(static_cast<std::size_t>(ElementCount(shape))),
+                           std::move(quantization));
   };
   struct Case {
     const char* name;
@@ -191,7 +191,7 @@ TEST(Conv, RefusesWhatDoesNotFit) {
   const Value xq = q({1, 4, 5, 5}, Whole(1));
   const Case cases[] = {
       {"no weights", Conv2d{}, {x}, "GRAPH_NODE"},
-      {"absent weights", Conv2d{}, {x, kNone}, "GRAPH_NODE"},
+      {"absent weights", Conv2d{}, {x, Absent()}, "GRAPH_NODE"},
       {"rank", Conv2d{}, {f({1, 4, 5}), f({2, 4, 3, 3})}, "GRAPH_SHAPE"},
       {"channels", Conv2d{}, {x, f({2, 3, 3, 3})}, "GRAPH_SHAPE"},
       {"groups 0", Conv2d{.groups = 0}, {x, f({2, 4, 3, 3})}, "GRAPH_NODE"},
@@ -218,7 +218,7 @@ TEST(Conv, RefusesWhatDoesNotFit) {
       {"transposed output pads", ConvTranspose2d{.output_pads = {-1, 0}}, {x, f({4, 2, 3, 3})}, "GRAPH_NODE"},
       {"too many elements", ConvTranspose2d{.strides = {1024, 1024}}, {f({1, 1, 64, 64}), f({1, 1, 1, 1})}, "GRAPH_SHAPE"},
   };
-  for (const Case& c : cases) EXPECT_EQ(InferReason(c.op, c.inputs), c.reason) << c.name;
+  for (const Case& c : cases) EXPECT_EQ(Failure(c.op, c.inputs), c.reason) << c.name;
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/random.h"
 #include "device_client/runtime/ops/half.h"
 #include "device_client/runtime/ops/ops.h"
 
@@ -66,6 +67,24 @@ inline Value Longs(Shape shape, const std::vector<std::int64_t>& values) { retur
 inline Value Longs(const std::vector<std::int64_t>& values) {
   return Longs({static_cast<std::int64_t>(values.size())}, values);
 }
+inline Quantization Whole(float scale, std::int32_t zero_point = 0) { return {{scale}, {zero_point}, -1}; }
+
+// Values in (-2, 2), or integers of the whole type.
+template <typename T>
+Value RandomValue(RandomSource& random, Shape shape, std::optional<Quantization> quantization = std::nullopt) {
+  std::vector<T> values(static_cast<std::size_t>(ElementCount(shape)));
+  for (T& value : values) {
+    if constexpr (std::is_same_v<T, float>) {
+      value = static_cast<float>(random.Unit() * 4 - 2);
+    } else if constexpr (std::is_same_v<T, BFloat16>) {
+      value = ToBFloat16(static_cast<float>(random.Unit() * 4 - 2));
+    } else {
+      value = static_cast<T>(random());
+    }
+  }
+  return Of<T>(std::move(shape), values, std::move(quantization));
+}
+
 // An input that the node does not have.
 inline Value Absent() {
   Value value;
@@ -109,14 +128,21 @@ inline Result<std::vector<Value>> EvaluateAll(const Operator& op, const std::vec
   return values;
 }
 
+// The only output.
+inline Result<Value> RunOp(const Operator& op, const std::vector<Value>& inputs,
+                           std::optional<Quantization> quantization = std::nullopt) {
+  EF_ASSIGN_OR_RETURN(std::vector<Value> values, EvaluateAll(op, inputs, 1, std::move(quantization)));
+  return std::move(values.front());
+}
+
 inline Value Evaluate(const Operator& op, const std::vector<Value>& inputs,
                       std::optional<Quantization> quantization = std::nullopt) {
-  auto values = EvaluateAll(op, inputs, 1, std::move(quantization));
-  if (!values) {
-    ADD_FAILURE() << OperatorName(op) << ": " << values.error().ToString();
+  auto value = RunOp(op, inputs, std::move(quantization));
+  if (!value) {
+    ADD_FAILURE() << OperatorName(op) << ": " << value.error().ToString();
     return {};
   }
-  return std::move(values->front());
+  return *std::move(value);
 }
 
 // The reason of the failure; "" if there is none.

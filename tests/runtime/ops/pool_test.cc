@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/runtime/ops/op_runner.h"
+#include "tests/runtime/ops/evaluate.h"
 
 namespace edgefleet::runtime {
 namespace {
@@ -66,8 +66,8 @@ TEST(Pool, AgreesWithTheDefinition) {
       const auto mean = RunOp(c.op, {x});
       const auto mean_q = RunOp(c.op, {xq}, Whole(0.25F, -3));
       ASSERT_TRUE(top && top_q && top_u && mean && mean_q) << c.name;
-      ASSERT_EQ(top->shape, (Shape{c.x[0], c.x[1], c.rows, c.columns})) << c.name;
-      for (std::int64_t i = 0; i < ElementCount(top->shape); ++i) {
+      ASSERT_EQ(top->shape(), (Shape{c.x[0], c.x[1], c.rows, c.columns})) << c.name;
+      for (std::int64_t i = 0; i < ElementCount(top->shape()); ++i) {
         const std::int64_t plane = i / (c.rows * c.columns) * c.x[2] * c.x[3];
         float best = std::numeric_limits<float>::lowest();
         int best_q = -128, best_u = 0, counted = 0;
@@ -75,18 +75,18 @@ TEST(Pool, AgreesWithTheDefinition) {
         ForTaps(c.op, c.x[2], c.x[3], i / c.columns % c.rows, i % c.columns, [&](std::int64_t at, bool inside, bool padded) {
           if (inside || (include_pad && padded)) ++counted;
           if (!inside) return;
-          best = std::max(best, x.As<float>()[plane + at]);
-          best_q = std::max<int>(best_q, xq.As<std::int8_t>()[plane + at]);
-          best_u = std::max<int>(best_u, xu.As<std::uint8_t>()[plane + at]);
-          sum += x.As<float>()[plane + at];
-          sum_q += 0.5 * (xq.As<std::int8_t>()[plane + at] - 5);
+          best = std::max(best, x.as<float>()[plane + at]);
+          best_q = std::max<int>(best_q, xq.as<std::int8_t>()[plane + at]);
+          best_u = std::max<int>(best_u, xu.as<std::uint8_t>()[plane + at]);
+          sum += x.as<float>()[plane + at];
+          sum_q += 0.5 * (xq.as<std::int8_t>()[plane + at] - 5);
         });
         const double divisor = std::max(counted, 1);
-        EXPECT_EQ(top->As<float>()[i], best) << c.name << " at " << i;
-        EXPECT_EQ(top_q->As<std::int8_t>()[i], best_q) << c.name << " at " << i;
-        EXPECT_EQ(top_u->As<std::uint8_t>()[i], best_u) << c.name << " at " << i;
-        EXPECT_NEAR(mean->As<float>()[i], sum / divisor, 1e-6) << c.name << " at " << i;
-        EXPECT_EQ(mean_q->As<std::int8_t>()[i], std::clamp(std::nearbyint(sum_q / divisor / 0.25) - 3, -128.0, 127.0))
+        EXPECT_EQ(top->as<float>()[i], best) << c.name << " at " << i;
+        EXPECT_EQ(top_q->as<std::int8_t>()[i], best_q) << c.name << " at " << i;
+        EXPECT_EQ(top_u->as<std::uint8_t>()[i], best_u) << c.name << " at " << i;
+        EXPECT_NEAR(mean->as<float>()[i], sum / divisor, 1e-6) << c.name << " at " << i;
+        EXPECT_EQ(mean_q->as<std::int8_t>()[i], std::clamp(std::nearbyint(sum_q / divisor / 0.25) - 3, -128.0, 127.0))
             << c.name << " at " << i;
       }
     }
@@ -95,22 +95,22 @@ TEST(Pool, AgreesWithTheDefinition) {
 
 TEST(Pool, BFloat16) {
   const auto y = RunOp(Pool2d{.kind = Pool2d::Kind::kAverage, .kernel = {1, 3}},
-                       {Make<BFloat16>({1, 1, 1, 3}, {ToBFloat16(1), ToBFloat16(2), ToBFloat16(4)})});
+                       {Of<BFloat16>({1, 1, 1, 3}, {ToBFloat16(1), ToBFloat16(2), ToBFloat16(4)})});
   ASSERT_TRUE(y) << y.error().ToString();
-  EXPECT_EQ(y->As<BFloat16>()[0].bits, ToBFloat16(7.0F / 3).bits);
+  EXPECT_EQ(y->as<BFloat16>()[0].bits, ToBFloat16(7.0F / 3).bits);
 }
 
 TEST(Pool, RefusesWhatDoesNotFit) {
-  const Value x = Make<float>({1, 1, 4, 4}, std::vector<float>(16));
-  EXPECT_EQ(InferReason(Pool2d{}, {Make<float>({4, 4}, std::vector<float>(16))}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(Pool2d{.kernel = {5, 1}}, {x}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(Pool2d{.kernel = {0, 1}}, {x}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(Pool2d{.kernel = {2, 2}, .pads = {2, 0, 0, 0}}, {x}), "GRAPH_NODE");
-  EXPECT_EQ(InferReason(Pool2d{.kernel = {2, 2}, .dilations = {2'000'000, 1}}, {x}), "GRAPH_NODE");
-  EXPECT_EQ(InferReason(Pool2d{.kind = static_cast<Pool2d::Kind>(7)}, {x}), "GRAPH_NODE");
-  const Value u = Make<std::uint8_t>({1, 1, 1, 1}, {1});
-  EXPECT_EQ(InferReason(Pool2d{}, {u}), "");
-  EXPECT_EQ(InferReason(Pool2d{.kind = Pool2d::Kind::kAverage}, {u}), "GRAPH_TYPE");
+  const Value x = Of<float>({1, 1, 4, 4}, std::vector<float>(16));
+  EXPECT_EQ(Failure(Pool2d{}, {Of<float>({4, 4}, std::vector<float>(16))}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(Pool2d{.kernel = {5, 1}}, {x}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(Pool2d{.kernel = {0, 1}}, {x}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(Pool2d{.kernel = {2, 2}, .pads = {2, 0, 0, 0}}, {x}), "GRAPH_NODE");
+  EXPECT_EQ(Failure(Pool2d{.kernel = {2, 2}, .dilations = {2'000'000, 1}}, {x}), "GRAPH_NODE");
+  EXPECT_EQ(Failure(Pool2d{.kind = static_cast<Pool2d::Kind>(7)}, {x}), "GRAPH_NODE");
+  const Value u = Of<std::uint8_t>({1, 1, 1, 1}, {1});
+  EXPECT_EQ(Failure(Pool2d{}, {u}), "");
+  EXPECT_EQ(Failure(Pool2d{.kind = Pool2d::Kind::kAverage}, {u}), "GRAPH_TYPE");
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tests/runtime/ops/op_runner.h"
+#include "tests/runtime/ops/evaluate.h"
 
 namespace edgefleet::runtime {
 namespace {
@@ -16,20 +16,20 @@ using F = std::vector<float>;
 double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 void ExpectNear(const Value& y, const std::vector<double>& expected, const char* what = "") {
-  const F values = y.As<float>();
+  const F values = y.as<float>();
   ASSERT_EQ(values.size(), expected.size()) << what;
   for (std::size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(values[i], expected[i], 1e-6) << what << " " << i;
 }
 
 // Hidden size 1, input size 1: the equations by hand.
 TEST(Lstm, EveryGate) {
-  const Value x = Make<float>({2, 1, 1}, {0.5F, -1});
-  const Value w = Make<float>({1, 4, 1}, {0.1F, 0.2F, 0.3F, 0.4F});  // i, o, f, c
-  const Value r = Make<float>({1, 4, 1}, {0.5F, 0.6F, 0.7F, 0.8F});
-  const Value b = Make<float>({1, 8}, {0.01F, 0.02F, 0.03F, 0.04F, 0.05F, 0.06F, 0.07F, 0.08F});
-  const Value h0 = Make<float>({1, 1, 1}, {0.3F});
-  const Value c0 = Make<float>({1, 1, 1}, {-0.4F});
-  const Value p = Make<float>({1, 3}, {0.9F, 1.1F, 1.3F});  // i, o, f
+  const Value x = Of<float>({2, 1, 1}, {0.5F, -1});
+  const Value w = Of<float>({1, 4, 1}, {0.1F, 0.2F, 0.3F, 0.4F});  // i, o, f, c
+  const Value r = Of<float>({1, 4, 1}, {0.5F, 0.6F, 0.7F, 0.8F});
+  const Value b = Of<float>({1, 8}, {0.01F, 0.02F, 0.03F, 0.04F, 0.05F, 0.06F, 0.07F, 0.08F});
+  const Value h0 = Of<float>({1, 1, 1}, {0.3F});
+  const Value c0 = Of<float>({1, 1, 1}, {-0.4F});
+  const Value p = Of<float>({1, 3}, {0.9F, 1.1F, 1.3F});  // i, o, f
   for (const bool input_forget : {false, true}) {
     double h = 0.3, c = -0.4;
     std::vector<double> ys;
@@ -40,9 +40,9 @@ TEST(Lstm, EveryGate) {
       h = Sigmoid(0.2 * at + 0.6 * h + 0.08 + 1.1 * c) * std::tanh(c);
       ys.push_back(h);
     }
-    const auto y = RunOpFull(Lstm{.input_forget = input_forget}, {x, w, r, b, kNone, h0, c0, p}, 3);
+    const auto y = EvaluateAll(Lstm{.input_forget = input_forget}, {x, w, r, b, Absent(), h0, c0, p}, 3);
     ASSERT_TRUE(y) << y.error().ToString();
-    EXPECT_EQ((*y)[0].shape, (Shape{2, 1, 1, 1}));
+    EXPECT_EQ((*y)[0].shape(), (Shape{2, 1, 1, 1}));
     ExpectNear((*y)[0], ys);
     ExpectNear((*y)[1], {h});
     ExpectNear((*y)[2], {c});
@@ -50,11 +50,11 @@ TEST(Lstm, EveryGate) {
 }
 
 TEST(Gru, BothWaysToReset) {
-  const Value x = Make<float>({2, 1, 1}, {0.5F, -1});
-  const Value w = Make<float>({1, 3, 1}, {0.1F, 0.2F, 0.3F});  // z, r, h
-  const Value r = Make<float>({1, 3, 1}, {0.5F, 0.6F, 0.7F});
-  const Value b = Make<float>({1, 6}, {0.01F, 0.02F, 0.03F, 0.04F, 0.05F, 0.06F});
-  const Value h0 = Make<float>({1, 1, 1}, {0.3F});
+  const Value x = Of<float>({2, 1, 1}, {0.5F, -1});
+  const Value w = Of<float>({1, 3, 1}, {0.1F, 0.2F, 0.3F});  // z, r, h
+  const Value r = Of<float>({1, 3, 1}, {0.5F, 0.6F, 0.7F});
+  const Value b = Of<float>({1, 6}, {0.01F, 0.02F, 0.03F, 0.04F, 0.05F, 0.06F});
+  const Value h0 = Of<float>({1, 1, 1}, {0.3F});
   for (const bool linear : {false, true}) {
     double h = 0.3;
     std::vector<double> ys;
@@ -66,7 +66,7 @@ TEST(Gru, BothWaysToReset) {
       h = (1 - z) * candidate + z * h;
       ys.push_back(h);
     }
-    const auto y = RunOpFull(Gru{.linear_before_reset = linear}, {x, w, r, b, kNone, h0}, 2);
+    const auto y = EvaluateAll(Gru{.linear_before_reset = linear}, {x, w, r, b, Absent(), h0}, 2);
     ASSERT_TRUE(y) << y.error().ToString();
     ExpectNear((*y)[0], ys);
     ExpectNear((*y)[1], {h});
@@ -75,32 +75,32 @@ TEST(Gru, BothWaysToReset) {
 
 // y_t = x_t + y_(t-1) / 2 in directions forward and backward, of sequences of 3 and 2.
 TEST(Rnn, DirectionsAndLengths) {
-  const Value x = Make<float>({3, 2, 1}, {1, 10, 2, 20, 4, 40});
-  const Value w = Make<float>({2, 1, 1}, {1, 1});
-  const Value r = Make<float>({2, 1, 1}, {0.5F, 0.5F});
-  const Value lengths = Make<std::int32_t>({2}, {3, 2});
+  const Value x = Of<float>({3, 2, 1}, {1, 10, 2, 20, 4, 40});
+  const Value w = Of<float>({2, 1, 1}, {1, 1});
+  const Value r = Of<float>({2, 1, 1}, {0.5F, 0.5F});
+  const Value lengths = Of<std::int32_t>({2}, {3, 2});
   const Rnn both{.direction = Direction::kBidirectional, .activations = {{UnaryKind::kIdentity}}};
-  const auto y = RunOpFull(both, {x, w, r, kNone, lengths}, 2);
+  const auto y = EvaluateAll(both, {x, w, r, Absent(), lengths}, 2);
   ASSERT_TRUE(y) << y.error().ToString();
   // [t][direction][example]
   ExpectNear((*y)[0], {1, 10, 3, 20, 2.5, 25, 4, 20, 5.25, 0, 4, 0});
   ExpectNear((*y)[1], {5.25, 25, 3, 20});
   const Rnn reverse{.direction = Direction::kReverse, .activations = {{UnaryKind::kIdentity}}};
-  const auto z = RunOp(reverse, {x, Make<float>({1, 1, 1}, {1}), Make<float>({1, 1, 1}, {0.5F})});
+  const auto z = RunOp(reverse, {x, Of<float>({1, 1, 1}, {1}), Of<float>({1, 1, 1}, {0.5F})});
   ASSERT_TRUE(z) << z.error().ToString();
   ExpectNear(*z, {3, 30, 4, 40, 4, 40});
 }
 
 TEST(Rnn, ClipsWhatEntersTheActivation) {
   const auto y = RunOp(Rnn{.clip = 2, .activations = {{UnaryKind::kIdentity}}},
-                       {Make<float>({2, 1, 1}, {5, -9}), Make<float>({1, 1, 1}, {1}), Make<float>({1, 1, 1}, {1})});
+                       {Of<float>({2, 1, 1}, {5, -9}), Of<float>({1, 1, 1}, {1}), Of<float>({1, 1, 1}, {1})});
   ASSERT_TRUE(y) << y.error().ToString();
   ExpectNear(*y, {2, -2});
 }
 
 TEST(Rnn, ActivationsOfEachDirection) {
   const Rnn op{.direction = Direction::kBidirectional, .activations = {{UnaryKind::kRelu}, {UnaryKind::kNeg}}};
-  const auto y = RunOp(op, {Make<float>({1, 1, 1}, {3}), Make<float>({2, 1, 1}, {1, 1}), Make<float>({2, 1, 1}, {0, 0})});
+  const auto y = RunOp(op, {Of<float>({1, 1, 1}, {3}), Of<float>({2, 1, 1}, {1, 1}), Of<float>({2, 1, 1}, {0, 0})});
   ASSERT_TRUE(y) << y.error().ToString();
   ExpectNear(*y, {3, -3});
 }
@@ -112,9 +112,9 @@ TEST(Lstm, Matrices) {
   const Value x = RandomValue<float>(random, {steps, batch, inputs});
   const Value w = RandomValue<float>(random, {2, 4 * hidden, inputs});
   const Value r = RandomValue<float>(random, {2, 4 * hidden, hidden});
-  const auto y = RunOpFull(Lstm{.direction = Direction::kBidirectional, .hidden = hidden}, {x, Unknown(w), r}, 3);
+  const auto y = EvaluateAll(Lstm{.direction = Direction::kBidirectional, .hidden = hidden}, {x, Unknown(w), r}, 3);
   ASSERT_TRUE(y) << y.error().ToString();
-  const F xs = x.As<float>(), ws = w.As<float>(), rs = r.As<float>(), ys = (*y)[0].As<float>();
+  const F xs = x.as<float>(), ws = w.as<float>(), rs = r.as<float>(), ys = (*y)[0].as<float>();
   for (std::int64_t d = 0; d < 2; ++d) {
     std::vector<double> h(batch * hidden), c(batch * hidden);
     for (std::int64_t step = 0; step < steps; ++step) {
@@ -137,31 +137,31 @@ TEST(Lstm, Matrices) {
       }
     }
     for (std::int64_t i = 0; i < batch * hidden; ++i) {
-      EXPECT_NEAR((*y)[1].As<float>()[d * batch * hidden + i], h[i], 1e-6);
-      EXPECT_NEAR((*y)[2].As<float>()[d * batch * hidden + i], c[i], 1e-6);
+      EXPECT_NEAR((*y)[1].as<float>()[d * batch * hidden + i], h[i], 1e-6);
+      EXPECT_NEAR((*y)[2].as<float>()[d * batch * hidden + i], c[i], 1e-6);
     }
   }
 }
 
 TEST(Recurrent, RefusesWhatDoesNotFit) {
   const auto f = [](Shape shape) {
-    return Make<float>(shape, std::vector<float>(static_cast<std::size_t>(ElementCount(shape))));
+    return Of<float>(shape, std::vector<float>(static_cast<std::size_t>(ElementCount(shape))));
   };
   const Value x = f({2, 1, 3}), w = f({1, 8, 3}), r = f({1, 8, 2});
   const Lstm op{.hidden = 2};
-  EXPECT_EQ(InferReason(op, {x, w, r}, 3), "");
-  EXPECT_EQ(InferReason(op, {x, w}), "GRAPH_NODE");
-  EXPECT_EQ(InferReason(op, {x, r, w}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(Lstm{.hidden = 0}, {x, w, r}), "GRAPH_NODE");
-  EXPECT_EQ(InferReason(Lstm{.hidden = 2'147'483'647}, {x, w, r}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(Lstm{.hidden = 2, .clip = NAN}, {x, w, r}), "GRAPH_NODE");
-  EXPECT_EQ(InferReason(Lstm{.hidden = 2, .activations = {}}, {x, w, r}), "GRAPH_NODE");
-  EXPECT_EQ(InferReason(op, {x, w, r, f({1, 8})}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(op, {x, w, r, kNone, f({1})}), "GRAPH_TYPE");
-  EXPECT_EQ(InferReason(op, {x, w, r, kNone, kNone, f({1, 2})}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(op, {x, w, r, kNone, kNone, kNone, kNone, f({1, 5})}), "GRAPH_SHAPE");
-  EXPECT_EQ(InferReason(Gru{.hidden = 2}, {x, f({1, 6, 3}), f({1, 6, 2})}, 3), "GRAPH_NODE");
-  EXPECT_EQ(InferReason(Rnn{.hidden = 2}, {Make<std::int64_t>({1, 1, 1}, {1}), f({1, 2, 1}), f({1, 2, 2})}), "GRAPH_TYPE");
+  EXPECT_EQ(Failure(op, {x, w, r}, 3), "");
+  EXPECT_EQ(Failure(op, {x, w}), "GRAPH_NODE");
+  EXPECT_EQ(Failure(op, {x, r, w}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(Lstm{.hidden = 0}, {x, w, r}), "GRAPH_NODE");
+  EXPECT_EQ(Failure(Lstm{.hidden = 2'147'483'647}, {x, w, r}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(Lstm{.hidden = 2, .clip = NAN}, {x, w, r}), "GRAPH_NODE");
+  EXPECT_EQ(Failure(Lstm{.hidden = 2, .activations = {}}, {x, w, r}), "GRAPH_NODE");
+  EXPECT_EQ(Failure(op, {x, w, r, f({1, 8})}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(op, {x, w, r, Absent(), f({1})}), "GRAPH_TYPE");
+  EXPECT_EQ(Failure(op, {x, w, r, Absent(), Absent(), f({1, 2})}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(op, {x, w, r, Absent(), Absent(), Absent(), Absent(), f({1, 5})}), "GRAPH_SHAPE");
+  EXPECT_EQ(Failure(Gru{.hidden = 2}, {x, f({1, 6, 3}), f({1, 6, 2})}, 3), "GRAPH_NODE");
+  EXPECT_EQ(Failure(Rnn{.hidden = 2}, {Of<std::int64_t>({1, 1, 1}, {1}), f({1, 2, 1}), f({1, 2, 2})}), "GRAPH_TYPE");
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tests/runtime/ops/op_runner.h"
+#include "tests/runtime/ops/evaluate.h"
 
 namespace edgefleet::runtime {
 namespace {
@@ -16,21 +16,21 @@ using Mode = Resize::Mode;
 using Coordinates = Resize::Coordinates;
 using Nearest = Resize::Nearest;
 
-Value Numbers(const F& values) { return Make<float>({static_cast<std::int64_t>(values.size())}, values); }
+Value Numbers(const F& values) { return Of<float>({static_cast<std::int64_t>(values.size())}, values); }
 Value Sizes(const std::vector<std::int64_t>& values) {
-  return Make<std::int64_t>({static_cast<std::int64_t>(values.size())}, values);
+  return Of<std::int64_t>({static_cast<std::int64_t>(values.size())}, values);
 }
 
 void ExpectNear(const Result<Value>& y, const Shape& shape, const F& expected, const char* what) {
   ASSERT_TRUE(y) << what << ": " << y.error().ToString();
-  ASSERT_EQ(y->shape, shape) << what;
-  const F values = y->As<float>();
+  ASSERT_EQ(y->shape(), shape) << what;
+  const F values = y->as<float>();
   for (std::size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(values[i], expected[i], 2e-6) << what << " at " << i;
 }
 
 // One dimension of 4 elements, 10 20 30 40; the numbers are computed by hand from ONNX's formulas.
 TEST(Resize, CoordinatesAndRounding) {
-  const Value x = Make<float>({1, 4}, {10, 20, 30, 40});
+  const Value x = Of<float>({1, 4}, {10, 20, 30, 40});
   struct Case {
     const char* name;
     Resize op;
@@ -64,16 +64,16 @@ TEST(Resize, CoordinatesAndRounding) {
       {"smaller without antialias", linear(Coordinates::kHalfPixel), {0.5F}, {}, {15, 35}},
   };
   for (const Case& c : cases) {
-    const std::vector<Value> inputs{x, kNone, c.scales.empty() ? kNone : Numbers(c.scales),
-                                    c.sizes.empty() ? kNone : Sizes(c.sizes)};
+    const std::vector<Value> inputs{x, Absent(), c.scales.empty() ? Absent() : Numbers(c.scales),
+                                    c.sizes.empty() ? Absent() : Sizes(c.sizes)};
     ExpectNear(RunOp(c.op, inputs), {1, static_cast<std::int64_t>(c.expected.size())}, c.expected, c.name);
   }
 }
 
 TEST(Resize, Cubic) {
-  const Value x = Make<float>({4}, {1, 2, 3, 4});
+  const Value x = Of<float>({4}, {1, 2, 3, 4});
   // At 1.5 with a = -0.75 the weights are -0.09375, 0.59375, 0.59375, -0.09375; at -0.25 and beyond the border repeats.
-  const auto y = RunOp(Resize{.mode = Mode::kCubic}, {x, kNone, Numbers({2})});
+  const auto y = RunOp(Resize{.mode = Mode::kCubic}, {x, Absent(), Numbers({2})});
   const auto at = [](double point) {
     double sum = 0;
     for (int i = -3; i < 8; ++i) {
@@ -88,68 +88,68 @@ TEST(Resize, Cubic) {
   ExpectNear(y, {8}, {at(-0.25), at(0.25), at(0.75), at(1.25), at(1.75), at(2.25), at(2.75), at(3.25)}, "cubic");
   // Excluding what lies outside scales the other weights to 1: at 0.25 + border.
   const auto z = RunOp(Resize{.mode = Mode::kCubic, .coordinates = Coordinates::kAsymmetric, .exclude_outside = true},
-                       {x, kNone, kNone, Sizes({8})});
+                       {x, Absent(), Absent(), Sizes({8})});
   ASSERT_TRUE(z) << z.error().ToString();
   const double w0 = 0.59375, w1 = 0.59375, w2 = -0.09375;
-  EXPECT_NEAR(z->As<float>()[1], (w0 * 1 + w1 * 2 + w2 * 3) / (w0 + w1 + w2), 1e-6);
+  EXPECT_NEAR(z->as<float>()[1], (w0 * 1 + w1 * 2 + w2 * 3) / (w0 + w1 + w2), 1e-6);
 }
 
 TEST(Resize, Antialias) {
   // Scale 1/2: a triangle of half-width 2 around 0.5 and 2.5, of weights 1, 3, 3, 1 by 8; beyond the border it repeats.
   const auto y =
-      RunOp(Resize{.mode = Mode::kLinear, .antialias = true}, {Make<float>({4}, {8, 16, 24, 64}), kNone, Numbers({0.5F})});
+      RunOp(Resize{.mode = Mode::kLinear, .antialias = true}, {Of<float>({4}, {8, 16, 24, 64}), Absent(), Numbers({0.5F})});
   ExpectNear(y, {2}, {(8 + 24 + 48 + 24) / 8.0F, (16 + 72 + 192 + 64) / 8.0F}, "antialias");
   const auto z = RunOp(Resize{.mode = Mode::kLinear, .exclude_outside = true, .antialias = true},
-                       {Make<float>({4}, {8, 16, 24, 64}), kNone, Numbers({0.5F})});
+                       {Of<float>({4}, {8, 16, 24, 64}), Absent(), Numbers({0.5F})});
   ExpectNear(z, {2}, {(24 + 48 + 24) / 7.0F, (16 + 72 + 192) / 7.0F}, "antialias, inside");
-  const auto up = RunOp(Resize{.mode = Mode::kLinear, .antialias = true}, {Make<float>({2}, {0, 4}), kNone, Numbers({2})});
+  const auto up = RunOp(Resize{.mode = Mode::kLinear, .antialias = true}, {Of<float>({2}, {0, 4}), Absent(), Numbers({2})});
   ExpectNear(up, {4}, {0, 1, 3, 4}, "larger");
 }
 
 TEST(Resize, CropsAndExtrapolates) {
   Resize op{.mode = Mode::kLinear, .coordinates = Coordinates::kCropAndResize, .axes = {1}, .extrapolation = -7};
-  const Value x = Make<float>({2, 3}, {0, 10, 20, 30, 40, 50});
+  const Value x = Of<float>({2, 3}, {0, 10, 20, 30, 40, 50});
   // Of 0.25 to 1.25 of the width of 2: 0.5, 1.5, 2.5.
-  ExpectNear(RunOp(op, {x, Numbers({0.25F, 1.25F}), kNone, Sizes({3})}), {2, 3}, {5, 15, -7, 35, 45, -7}, "crop");
+  ExpectNear(RunOp(op, {x, Numbers({0.25F, 1.25F}), Absent(), Sizes({3})}), {2, 3}, {5, 15, -7, 35, 45, -7}, "crop");
   op.mode = Mode::kNearest;
-  ExpectNear(RunOp(op, {x, Numbers({0.25F, 1.25F}), kNone, Sizes({3})}), {2, 3}, {0, 10, -7, 30, 40, -7}, "crop to nearest");
+  ExpectNear(RunOp(op, {x, Numbers({0.25F, 1.25F}), Absent(), Sizes({3})}), {2, 3}, {0, 10, -7, 30, 40, -7}, "crop to nearest");
 }
 
 TEST(Resize, AspectRatio) {
   Resize op{.aspect_ratio = Resize::AspectRatio::kNotLarger};
   op.axes = {2, 1};
-  const Value x = Make<float>({1, 2, 4}, F(8));
+  const Value x = Of<float>({1, 2, 4}, F(8));
   // Sizes 7 of width 4, 8 of height 2: factors 1.75 and 4.
-  EXPECT_EQ(InferOp(op, {x, kNone, kNone, Sizes({7, 8})})->at(0).shape, (Shape{1, 4, 7}));
+  EXPECT_EQ(Inferred(op, {x, Absent(), Absent(), Sizes({7, 8})})->at(0).shape, (Shape{1, 4, 7}));
   op.aspect_ratio = Resize::AspectRatio::kNotSmaller;
-  EXPECT_EQ(InferOp(op, {x, kNone, kNone, Sizes({7, 8})})->at(0).shape, (Shape{1, 8, 16}));
+  EXPECT_EQ(Inferred(op, {x, Absent(), Absent(), Sizes({7, 8})})->at(0).shape, (Shape{1, 8, 16}));
 }
 
 TEST(Resize, TwoDimensionsOneLargerOneSmaller) {
-  const Value x = Make<float>({1, 1, 2, 4}, {0, 1, 2, 3, 10, 11, 12, 13});
-  const auto y = RunOp(Resize{.mode = Mode::kLinear}, {x, kNone, Numbers({1, 1, 2, 0.5F})});
+  const Value x = Of<float>({1, 1, 2, 4}, {0, 1, 2, 3, 10, 11, 12, 13});
+  const auto y = RunOp(Resize{.mode = Mode::kLinear}, {x, Absent(), Numbers({1, 1, 2, 0.5F})});
   ExpectNear(y, {1, 1, 4, 2}, {0.5F, 2.5F, 3, 5, 8, 10, 10.5F, 12.5F}, "both");
 }
 
 TEST(Resize, NearestMovesAnyElements) {
   const Resize op{.coordinates = Coordinates::kAsymmetric, .nearest = Nearest::kFloor};
-  const auto y = RunOp(op, {Make<std::int64_t>({2, 2}, {1, 2, 3, 4}), kNone, Numbers({2, 2})});
+  const auto y = RunOp(op, {Of<std::int64_t>({2, 2}, {1, 2, 3, 4}), Absent(), Numbers({2, 2})});
   ASSERT_TRUE(y) << y.error().ToString();
-  EXPECT_EQ(y->As<std::int64_t>(), (std::vector<std::int64_t>{1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4}));
-  const auto z = RunOp(op, {Make<std::int8_t>({2}, {1, -128}, Whole(0.5F, 3)), kNone, Numbers({2})}, Whole(0.5F, 3));
+  EXPECT_EQ(y->as<std::int64_t>(), (std::vector<std::int64_t>{1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4}));
+  const auto z = RunOp(op, {Of<std::int8_t>({2}, {1, -128}, Whole(0.5F, 3)), Absent(), Numbers({2})}, Whole(0.5F, 3));
   ASSERT_TRUE(z) << z.error().ToString();
-  EXPECT_EQ(z->As<std::int8_t>(), (std::vector<std::int8_t>{1, 1, -128, -128}));
+  EXPECT_EQ(z->as<std::int8_t>(), (std::vector<std::int8_t>{1, 1, -128, -128}));
 }
 
 TEST(Resize, NarrowTypes) {
   const Resize op{.mode = Mode::kLinear, .coordinates = Coordinates::kAlignCorners};
-  const auto y = RunOp(op, {Make<std::int8_t>({2}, {0, 10}, Whole(1)), kNone, kNone, Sizes({3})}, Whole(2, 1));
+  const auto y = RunOp(op, {Of<std::int8_t>({2}, {0, 10}, Whole(1)), Absent(), Absent(), Sizes({3})}, Whole(2, 1));
   ASSERT_TRUE(y) << y.error().ToString();
-  EXPECT_EQ(y->As<std::int8_t>(), (std::vector<std::int8_t>{1, 3, 6}));  // 2.5 rounds to 2
+  EXPECT_EQ(y->as<std::int8_t>(), (std::vector<std::int8_t>{1, 3, 6}));  // 2.5 rounds to 2
 }
 
 TEST(Resize, RefusesWhatDoesNotFit) {
-  const Value x = Make<float>({1, 4}, {1, 2, 3, 4});
+  const Value x = Of<float>({1, 4}, {1, 2, 3, 4});
   struct Case {
     const char* name;
     Resize op;
@@ -158,23 +158,23 @@ TEST(Resize, RefusesWhatDoesNotFit) {
   };
   const Case cases[] = {
       {"nothing", {}, {x}, "GRAPH_NODE"},
-      {"both", {}, {x, kNone, Numbers({1, 1}), Sizes({1, 4})}, "GRAPH_NODE"},
-      {"count", {}, {x, kNone, Numbers({1})}, "GRAPH_SHAPE"},
-      {"sizes' count", {}, {x, kNone, kNone, Sizes({1})}, "GRAPH_SHAPE"},
-      {"unknown scales", {}, {x, kNone, Unknown(Numbers({1, 1}))}, "SHAPE_DEPENDS_ON_DATA"},
-      {"unknown sizes", {}, {x, kNone, kNone, Unknown(Sizes({1, 1}))}, "SHAPE_DEPENDS_ON_DATA"},
-      {"negative", {}, {x, kNone, Numbers({1, -1})}, "GRAPH_NODE"},
-      {"NaN", {}, {x, kNone, Numbers({1, NAN})}, "GRAPH_NODE"},
-      {"to nothing", {}, {x, kNone, Numbers({1, 0.2F})}, "GRAPH_SHAPE"},
-      {"size 0", {}, {x, kNone, kNone, Sizes({1, 0})}, "GRAPH_SHAPE"},
-      {"too large", {}, {x, kNone, Numbers({3e38F, 1})}, "GRAPH_SHAPE"},
-      {"axis", {.axes = {2}}, {x, kNone, Numbers({1})}, "GRAPH_NODE"},
-      {"axis twice", {.axes = {1, -1}}, {x, kNone, Numbers({1, 1})}, "GRAPH_NODE"},
-      {"no region", {.coordinates = Coordinates::kCropAndResize}, {x, kNone, Numbers({1, 1})}, "GRAPH_NODE"},
-      {"mode", {.mode = static_cast<Mode>(9)}, {x, kNone, Numbers({1, 1})}, "GRAPH_NODE"},
-      {"linear integers", {.mode = Mode::kLinear}, {Sizes({1, 2}), kNone, Numbers({2})}, "GRAPH_TYPE"},
+      {"both", {}, {x, Absent(), Numbers({1, 1}), Sizes({1, 4})}, "GRAPH_NODE"},
+      {"count", {}, {x, Absent(), Numbers({1})}, "GRAPH_SHAPE"},
+      {"sizes' count", {}, {x, Absent(), Absent(), Sizes({1})}, "GRAPH_SHAPE"},
+      {"unknown scales", {}, {x, Absent(), Unknown(Numbers({1, 1}))}, "SHAPE_DEPENDS_ON_DATA"},
+      {"unknown sizes", {}, {x, Absent(), Absent(), Unknown(Sizes({1, 1}))}, "SHAPE_DEPENDS_ON_DATA"},
+      {"negative", {}, {x, Absent(), Numbers({1, -1})}, "GRAPH_NODE"},
+      {"NaN", {}, {x, Absent(), Numbers({1, NAN})}, "GRAPH_NODE"},
+      {"to nothing", {}, {x, Absent(), Numbers({1, 0.2F})}, "GRAPH_SHAPE"},
+      {"size 0", {}, {x, Absent(), Absent(), Sizes({1, 0})}, "GRAPH_SHAPE"},
+      {"too large", {}, {x, Absent(), Numbers({3e38F, 1})}, "GRAPH_SHAPE"},
+      {"axis", {.axes = {2}}, {x, Absent(), Numbers({1})}, "GRAPH_NODE"},
+      {"axis twice", {.axes = {1, -1}}, {x, Absent(), Numbers({1, 1})}, "GRAPH_NODE"},
+      {"no region", {.coordinates = Coordinates::kCropAndResize}, {x, Absent(), Numbers({1, 1})}, "GRAPH_NODE"},
+      {"mode", {.mode = static_cast<Mode>(9)}, {x, Absent(), Numbers({1, 1})}, "GRAPH_NODE"},
+      {"linear integers", {.mode = Mode::kLinear}, {Sizes({1, 2}), Absent(), Numbers({2})}, "GRAPH_TYPE"},
   };
-  for (const Case& c : cases) EXPECT_EQ(InferReason(c.op, c.inputs), c.reason) << c.name;
+  for (const Case& c : cases) EXPECT_EQ(Failure(c.op, c.inputs), c.reason) << c.name;
 }
 
 }  // namespace
